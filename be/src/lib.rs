@@ -1,0 +1,1 @@
+//! The backend: tablet files, loads, scans, snapshots and their transfer.

@@ -1,0 +1,3 @@
+//! Starts the be.
+
+fn main() {}

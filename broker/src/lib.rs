@@ -1,0 +1,1 @@
+//! The broker: the object store trait, served over gRPC.

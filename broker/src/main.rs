@@ -1,0 +1,3 @@
+//! Starts the broker.
+
+fn main() {}

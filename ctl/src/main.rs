@@ -1,0 +1,3 @@
+//! cofferctl.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The frontend: SQL over MySQL, replicated metadata, job decisions.

@@ -1,0 +1,3 @@
+//! Starts the fe.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The MySQL wire protocol, server side; knows nothing of Coffer.

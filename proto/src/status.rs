@@ -1,0 +1,99 @@
+//! Our error kinds as gRPC statuses and back, one table. The exact kind travels in the status details as its name;
+//! the gRPC code is a courtesy to other tools and the fallback for errors that tonic itself makes.
+
+use crate::v1::WireError;
+use coffer_stdx::{Error, ErrorKind};
+use tonic::{Code, Status};
+
+/// The gRPC code of a kind.
+pub fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::NotSupported => Code::Unimplemented,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::Denied => Code::PermissionDenied,
+        ErrorKind::Conflict | ErrorKind::NotLeader => Code::FailedPrecondition,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Timeout => Code::DeadlineExceeded,
+        ErrorKind::Limit | ErrorKind::NoSpace => Code::ResourceExhausted,
+        ErrorKind::Corrupt => Code::DataLoss,
+        ErrorKind::Cancelled => Code::Cancelled,
+        ErrorKind::Bug => Code::Internal,
+    }
+}
+
+fn kind_of(code: Code) -> ErrorKind {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid,
+        Code::Unimplemented => ErrorKind::NotSupported,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::AlreadyExists,
+        Code::PermissionDenied | Code::Unauthenticated => ErrorKind::Denied,
+        Code::FailedPrecondition | Code::Aborted => ErrorKind::Conflict,
+        Code::DeadlineExceeded => ErrorKind::Timeout,
+        Code::ResourceExhausted => ErrorKind::Limit,
+        Code::DataLoss => ErrorKind::Corrupt,
+        Code::Ok | Code::Internal => ErrorKind::Bug,
+        // A connection that breaks in the middle of a call shows as Unknown or Cancelled ("h2 protocol error").
+        Code::Unavailable | Code::Unknown | Code::Cancelled => ErrorKind::Unavailable,
+    }
+}
+
+/// An error as a gRPC status.
+pub fn to_status(error: &Error) -> Status {
+    Status::with_details(code(error.kind()), error.message(), error.kind().name().as_bytes().to_vec().into())
+}
+
+/// A gRPC status as an error. `peer` is who answered, or should have: "backend 10.0.0.1:9050".
+pub fn from_status(status: &Status, peer: &str) -> Error {
+    let exact = std::str::from_utf8(status.details()).ok().and_then(ErrorKind::from_name);
+    match exact {
+        Some(kind) => Error::new(kind, status.message()),
+        None => Error::new(kind_of(status.code()), format!("{peer}: {}", describe(status))),
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// An error inside a message.
+pub fn to_wire(error: &Error) -> WireError {
+    WireError { kind: error.kind().name().to_owned(), message: error.message().to_owned() }
+}
+
+/// An error from inside a message; an unknown kind (a newer peer) is a [`ErrorKind::Bug`].
+pub fn from_wire(error: &WireError) -> Error {
+    Error::new(ErrorKind::from_name(&error.kind).unwrap_or(ErrorKind::Bug), error.message.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_survives_the_wire() {
+        for kind in ErrorKind::ALL {
+            let error = Error::new(kind, "tablet 7 is gone");
+            assert_eq!(from_status(&to_status(&error), "peer"), error);
+            assert_eq!(from_wire(&to_wire(&error)), error);
+        }
+    }
+
+    #[test]
+    fn foreign_statuses_name_the_peer() {
+        let error = from_status(&Status::unavailable("connection refused"), "broker h:1");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.message(), "broker h:1: connection refused");
+    }
+}

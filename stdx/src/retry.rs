@@ -1,0 +1,85 @@
+//! Retry policy as data, and the one loop that follows it. Only transient errors are tried again.
+
+use crate::error::{Error, Result};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::time::Duration;
+
+/// How often and how long to try. Delays double from `first_ms` up to `max_ms`, each drawn from [half, whole].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Tries in all, at least 1.
+    pub attempts: u32,
+    /// Delay before the second try, milliseconds.
+    pub first_ms: u64,
+    /// Largest delay, milliseconds.
+    pub max_ms: u64,
+}
+
+impl Policy {
+    /// For one call to a peer on the same network: about two seconds in all.
+    pub const CALL: Policy = Policy { attempts: 5, first_ms: 100, max_ms: 1_000 };
+    /// For one call to a remote store: about half a minute in all.
+    pub const STORE: Policy = Policy { attempts: 8, first_ms: 200, max_ms: 8_000 };
+
+    /// The longest delay before try number `next` (2 is the first retry).
+    pub fn ceiling(&self, next: u32) -> Duration {
+        let doublings = next.saturating_sub(2).min(32);
+        Duration::from_millis(self.first_ms.saturating_mul(1 << doublings).min(self.max_ms))
+    }
+
+    /// Run `attempt` until it succeeds, fails for good, or the tries are used up; the last error is returned.
+    pub async fn run<T, F, Fut>(&self, mut attempt: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let mut tries = 1;
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(error) if tries >= self.attempts || !error.kind().is_transient() => return Err(error),
+                Err(error) => self.wait_before(tries + 1, &error).await,
+            }
+            tries += 1;
+        }
+    }
+
+    async fn wait_before(&self, next: u32, error: &Error) {
+        let ceiling = self.ceiling(next);
+        let delay = rand::rng().random_range(ceiling / 2..=ceiling);
+        tracing::debug!(%error, next, delay_ms = delay.as_millis() as u64, "retrying");
+        tokio::time::sleep(delay).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    const QUICK: Policy = Policy { attempts: 3, first_ms: 1, max_ms: 2 };
+
+    #[test]
+    fn delays_double_up_to_the_largest() {
+        let policy = Policy { attempts: 9, first_ms: 100, max_ms: 1_000 };
+        let delays: Vec<u128> = (2..8).map(|next| policy.ceiling(next).as_millis()).collect();
+        assert_eq!(delays, [100, 200, 400, 800, 1_000, 1_000]);
+    }
+
+    #[tokio::test]
+    async fn transient_errors_are_retried_and_permanent_ones_are_not() {
+        for (error, tries) in [(Error::unavailable("down"), 3), (Error::denied("no"), 1)] {
+            let count = AtomicU32::new(0);
+            let result: Result<()> = QUICK
+                .run(|| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    std::future::ready(Err(error.clone()))
+                })
+                .await;
+            assert_eq!(result, Err(error));
+            assert_eq!(count.load(Ordering::Relaxed), tries);
+        }
+    }
+}

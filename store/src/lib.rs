@@ -1,0 +1,1 @@
+//! The object store trait, its backends, wrappers and contract suite.

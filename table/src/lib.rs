@@ -1,0 +1,1 @@
+//! What a table is: column types, schema, partition ranges, bucket hashing, text and Arrow values.
