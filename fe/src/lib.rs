@@ -1,1 +1,8 @@
-//! The frontend: SQL over MySQL, replicated metadata, job decisions.
+//! The frontend: SQL over the MySQL protocol, replicated metadata, job decisions.
+//!
+//! Modules, bottom to top (each imports only from those above it in this list):
+//! `error config limits metrics | sql | catalog | meta | raft | backends | load | query | job | exec | mysql rpc http | node`.
+
+pub mod catalog;
+pub mod meta;
+pub mod sql;

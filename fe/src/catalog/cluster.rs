@@ -1,0 +1,91 @@
+//! The machines of the cluster, the repositories it knows, and its users.
+
+use coffer_proto::ids::{BackendId, RepositoryId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A backend as added; what it reports lives in memory of the leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Id.
+    pub id: BackendId,
+    /// Host as written in ALTER SYSTEM.
+    pub host: String,
+    /// gRPC port.
+    pub port: u16,
+    /// Milliseconds since the epoch.
+    pub added_ms: u64,
+}
+
+impl Backend {
+    /// "host:port".
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// The brokers under one name, "host:port" each, in the order added.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BrokerGroup {
+    /// Addresses.
+    pub addresses: Vec<String>,
+}
+
+/// A repository.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// Id.
+    pub id: RepositoryId,
+    /// Name in this cluster.
+    pub name: String,
+    /// Name in the storage path; another cluster may have attached it under another.
+    pub remote_name: String,
+    /// READ ONLY.
+    pub read_only: bool,
+    /// How it is reached.
+    pub access: Access,
+    /// ON LOCATION.
+    pub location: String,
+    /// With secrets: never print, use `coffer_stdx::secret::masked`.
+    pub properties: BTreeMap<String, String>,
+    /// Milliseconds since the epoch.
+    pub created_ms: u64,
+}
+
+/// Secrets stay out.
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository").field("name", &self.name).field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+/// WITH BROKER name, or the storage directly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Through brokers of this name.
+    Broker(String),
+    /// S3 in process.
+    S3,
+    /// HDFS in process.
+    Hdfs,
+    /// A directory in process.
+    Local,
+}
+
+/// A user; digests only, never the password.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// SHA1(SHA1(password)); `None` for the empty password.
+    pub sha1: Option<[u8; 20]>,
+    /// SHA256(SHA256(password)); `None` for the empty password.
+    pub sha256: Option<[u8; 32]>,
+    /// Whether the user holds ADMIN.
+    pub admin: bool,
+}
+
+/// Digests stay out.
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("admin", &self.admin).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! Backup and restore job records: what is replicated of a job.
+//!
+//! A record never holds file lists: those are in the manifests of the repository. Each state is a Raft entry of its own,
+//! so that operators see the states they know in order, and a new leader re-issues the actions of the current one.
+
+use crate::catalog::table::Table;
+use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TabletId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a job failed or ended: kind name and text; the first cause stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// `coffer_stdx::ErrorKind` name.
+    pub kind: String,
+    /// Sentence.
+    pub message: String,
+}
+
+/// When things happened, milliseconds; 0 = not yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobTimes {
+    /// Submitted.
+    pub created: u64,
+    /// Restore: metadata read and planned.
+    pub meta_prepared: u64,
+    /// All snapshots made (backup) or all backends prepared (restore).
+    pub snapshot_finished: u64,
+    /// All uploaded (backup) or downloaded (restore).
+    pub transfer_finished: u64,
+    /// Ended, either way.
+    pub finished: u64,
+}
+
+/// BACKUP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackupJob {
+    /// Id.
+    pub id: JobId,
+    /// SnapshotName.
+    pub label: String,
+    /// Database.
+    pub db: DbId,
+    /// Its name at submit.
+    pub db_name: String,
+    /// Repository.
+    pub repository: RepositoryId,
+    /// Its name at submit.
+    pub repository_name: String,
+    /// Names as asked for, with partitions when given: SHOW's BackupObjs.
+    pub objects: Vec<(String, Vec<String>)>,
+    /// `2022-04-08-15-52-29`, from the create time, UTC of the leader.
+    pub timestamp: String,
+    /// Seconds.
+    pub timeout_s: u64,
+    /// Random hex that starts the id of every pack of this job.
+    pub pack_prefix: String,
+    /// Tables (with only the partitions of the job) as they were at the cut: versions pinned here. Emptied at the end.
+    pub tables: Vec<Table>,
+    /// State.
+    pub state: BackupState,
+    /// Times.
+    pub times: JobTimes,
+    /// Totals known so far.
+    pub bytes: u64,
+    /// Files in the snapshots.
+    pub files: u64,
+    /// Rows in the snapshots.
+    pub rows: u64,
+    /// Why it was cancelled.
+    pub error: Option<JobError>,
+    /// Whether everything it owned on backends and, if cancelled, in the repository is gone.
+    pub cleaned: bool,
+}
+
+/// The states operators poll, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackupState {
+    /// Accepted, versions pinned.
+    Pending,
+    /// Backends hard-link.
+    Snapshoting,
+    /// All snapshots exist; which backend holds which tablet's is decided and recorded.
+    UploadSnapshot {
+        /// Tablets by backend.
+        holders: Vec<(BackendId, Vec<TabletId>)>,
+    },
+    /// Upload tasks run.
+    Uploading {
+        /// Task number to work; numbers are those of the manifest parts.
+        parts: BTreeMap<u32, UploadPart>,
+    },
+    /// All data is up; `__meta` is being written.
+    SaveMeta {
+        /// Finished manifest parts.
+        manifests: Vec<ManifestPart>,
+    },
+    /// `__meta` is up; `__info`, the commit, is being written.
+    UploadInfo {
+        /// Finished manifest parts.
+        manifests: Vec<ManifestPart>,
+        /// File name of `__meta`.
+        meta: String,
+    },
+    /// The snapshot exists.
+    Finished,
+    /// Failed or cancelled, see `error`.
+    Cancelled,
+}
+
+/// One upload task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadPart {
+    /// Who uploads.
+    pub backend: BackendId,
+    /// Which tablets.
+    pub tablets: Vec<TabletId>,
+    /// Set when done.
+    pub done: Option<ManifestPart>,
+}
+
+/// A manifest part in the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestPart {
+    /// File name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Tablets in it.
+    pub tablets: u64,
+    /// Bytes of the blobs it lists.
+    pub data_bytes: u64,
+}
+
+/// RESTORE.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreJob {
+    /// Id.
+    pub id: JobId,
+    /// Label of the snapshot.
+    pub label: String,
+    /// backup_timestamp.
+    pub timestamp: String,
+    /// Target database.
+    pub db: DbId,
+    /// Its name at submit.
+    pub db_name: String,
+    /// Repository.
+    pub repository: RepositoryId,
+    /// Its name at submit.
+    pub repository_name: String,
+    /// RestoreObjs, as JSON text for SHOW.
+    pub objects: String,
+    /// Properties as given.
+    pub properties: BTreeMap<String, String>,
+    /// Seconds.
+    pub timeout_s: u64,
+    /// What will be there after the commit, with new ids and placements. Emptied at the end.
+    pub targets: Vec<RestoreTarget>,
+    /// Manifest parts of the snapshot: file names.
+    pub manifests: Vec<String>,
+    /// State.
+    pub state: RestoreState,
+    /// Times.
+    pub times: JobTimes,
+    /// Bytes in the snapshot for what is restored, times replicas.
+    pub bytes: u64,
+    /// Files, likewise.
+    pub files: u64,
+    /// Why it was cancelled.
+    pub error: Option<JobError>,
+    /// Whether everything it owned on backends is gone.
+    pub cleaned: bool,
+}
+
+/// One table of a restore.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RestoreTarget {
+    /// The new table (name and all), or, when `into` is set, only its partitions count.
+    pub table: Table,
+    /// Existing table that takes the partitions (those of the same name are replaced), or `None`: a new table.
+    pub into: Option<coffer_proto::ids::TableId>,
+    /// New tablet to tablet in the snapshot.
+    pub sources: Vec<(TabletId, TabletId)>,
+}
+
+/// The states operators poll, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestoreState {
+    /// Accepted and planned.
+    Pending,
+    /// Backends check space and make directories.
+    Snapshoting,
+    /// Ready to send downloads.
+    Download,
+    /// Backends download; the tasks that are done.
+    Downloading {
+        /// Numbers of finished tasks; the plan is a pure function of the record.
+        done: Vec<u32>,
+    },
+    /// All replicas are complete below the job's directories; backends move them into place.
+    Commit,
+    /// The catalog switched in one entry; backends drop what was replaced.
+    Committing,
+    /// Restored.
+    Finished,
+    /// Failed or cancelled, see `error`.
+    Cancelled,
+}

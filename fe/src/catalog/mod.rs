@@ -1,0 +1,7 @@
+//! The objects of the catalog as plain values: no locks, no ids handed out, no I/O.
+
+pub mod cluster;
+pub mod database;
+pub mod job;
+pub mod table;
+pub mod transaction;

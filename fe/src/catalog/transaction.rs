@@ -1,0 +1,55 @@
+//! Load transactions and labels.
+
+use coffer_proto::ids::{DbId, PartitionId, TableId, TransactionId};
+use serde::{Deserialize, Serialize};
+
+/// One load. A label loads once: it is free again only when its transaction was aborted or has expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Id.
+    pub id: TransactionId,
+    /// Unique in the database among transactions that are not aborted.
+    pub label: String,
+    /// Database.
+    pub db: DbId,
+    /// Table.
+    pub table: TableId,
+    /// When begun, milliseconds.
+    pub begun_ms: u64,
+    /// Until when it must commit, milliseconds; the leader aborts it later.
+    pub deadline_ms: u64,
+    /// Where it stands.
+    pub state: TransactionState,
+}
+
+/// PREPARED -> COMMITTED -> VISIBLE, or PREPARED -> ABORTED.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TransactionState {
+    /// Rows are being written.
+    Prepared,
+    /// Decided: a majority of replicas of every tablet has the rows; backends are told to publish.
+    Committed {
+        /// The version each touched partition gets.
+        versions: Vec<(PartitionId, u64)>,
+        /// Rows loaded.
+        rows: u64,
+        /// When, milliseconds.
+        at_ms: u64,
+    },
+    /// A majority of replicas of every tablet has published.
+    Visible {
+        /// As committed; lagging backends are still told to publish these.
+        versions: Vec<(PartitionId, u64)>,
+        /// Rows loaded.
+        rows: u64,
+        /// When, milliseconds.
+        at_ms: u64,
+    },
+    /// Given up; staged rows are discarded.
+    Aborted {
+        /// Why.
+        reason: String,
+        /// When, milliseconds.
+        at_ms: u64,
+    },
+}

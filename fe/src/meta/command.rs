@@ -1,0 +1,186 @@
+//! Every way the replicated state may change. Times are put in by the leader; ids are taken by `apply` from
+//! [`State::next_id`](crate::meta::state::State::next_id), in an order that depends only on the command.
+
+#![allow(missing_docs, reason = "fields are named after the catalog objects they become")]
+
+use crate::catalog::cluster::{Access, User};
+use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreTarget};
+use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TransactionId};
+use coffer_stdx::{Error, ErrorKind};
+use coffer_table::{KeyRange, Schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// The first entry of a new cluster: id and the users root and admin.
+    Bootstrap { cluster_id: String },
+    CreateDatabase { name: String },
+    /// Refused (Conflict) while a job runs in it.
+    DropDatabase { db: DbId },
+    CreateTable(NewTable),
+    /// Pinned versions of running backups stay readable: backends keep the tablets that jobs claim.
+    DropTable { db: DbId, table: TableId },
+    /// Give partitions new, empty tablets.
+    Truncate { db: DbId, table: TableId, partitions: Vec<(PartitionId, Placement)>, now_ms: u64 },
+    /// Merge into the table's properties; an empty value removes the key.
+    SetProperties { db: DbId, table: TableId, properties: BTreeMap<String, String> },
+    AddBackends { addresses: Vec<(String, u16)>, now_ms: u64 },
+    DropBackends { backends: Vec<BackendId> },
+    AddBrokers { name: String, addresses: Vec<String> },
+    /// An empty list drops the whole group.
+    DropBrokers { name: String, addresses: Vec<String> },
+    CreateRepository(NewRepository),
+    /// Refused (Conflict) while a job uses it.
+    DropRepository { repository: RepositoryId },
+    SetUser { name: String, user: User },
+    BeginTransaction { label: String, db: DbId, table: TableId, now_ms: u64, deadline_ms: u64 },
+    /// `partitions`: touched ones; each gets the next version.
+    CommitTransaction { transaction: TransactionId, partitions: Vec<PartitionId>, rows: u64, now_ms: u64 },
+    MakeVisible { transaction: TransactionId, now_ms: u64 },
+    AbortTransaction { transaction: TransactionId, reason: String, now_ms: u64 },
+    /// Forget ended transactions that ended before.
+    PurgeTransactions { before_ms: u64 },
+    /// Pins the visible version of every partition named, in this one entry.
+    CreateBackup(NewBackup),
+    /// `from` must be the current state's name, else Conflict: a late driver changes nothing.
+    AdvanceBackup { job: JobId, from: String, to: BackupState, counts: Option<Counts>, now_ms: u64 },
+    /// An upload task is done.
+    UploadDone { job: JobId, part: u32, manifest: ManifestPart },
+    CreateRestore(NewRestore),
+    AdvanceRestore { job: JobId, from: String, to: RestoreStep, now_ms: u64 },
+    /// Download tasks are done.
+    DownloadDone { job: JobId, parts: Vec<u32> },
+    /// Ends a job that is not over; the first cause stays.
+    CancelJob { job: JobId, error: JobError, now_ms: u64 },
+    /// Nothing is left of the job outside this state.
+    JobCleaned { job: JobId },
+}
+
+/// Sums for SHOW.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub bytes: u64,
+    pub files: u64,
+    pub rows: u64,
+}
+
+/// Where the tablets of one partition go: backends per bucket.
+pub type Placement = Vec<Vec<BackendId>>;
+
+/// CREATE TABLE after all checks that need no state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewTable {
+    pub db: DbId,
+    pub name: String,
+    pub schema: Schema,
+    pub partition_columns: Vec<String>,
+    pub bucket_columns: Vec<String>,
+    pub properties: BTreeMap<String, String>,
+    pub comment: String,
+    pub partitions: Vec<NewPartition>,
+    pub now_ms: u64,
+}
+
+/// One partition of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewPartition {
+    pub name: String,
+    pub range: Option<KeyRange>,
+    pub replication_num: u32,
+    pub placement: Placement,
+}
+
+/// CREATE REPOSITORY after the probe.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewRepository {
+    pub name: String,
+    pub remote_name: String,
+    pub read_only: bool,
+    pub access: Access,
+    pub location: String,
+    pub properties: BTreeMap<String, String>,
+    pub now_ms: u64,
+}
+
+/// Secrets stay out.
+impl std::fmt::Debug for NewRepository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewRepository").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// BACKUP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewBackup {
+    pub db: DbId,
+    pub label: String,
+    pub repository: RepositoryId,
+    /// Table names with partition names (empty: all); empty list: every table.
+    pub objects: Vec<(String, Vec<String>)>,
+    pub timestamp: String,
+    pub timeout_s: u64,
+    pub pack_prefix: String,
+    pub now_ms: u64,
+}
+
+/// RESTORE. The targets carry placeholder ids: `apply` gives new ids to tables, partitions and tablets in order and
+/// rewrites `sources` (whose first half indexes the tablets of the target in order).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewRestore {
+    pub db: DbId,
+    pub label: String,
+    pub timestamp: String,
+    pub repository: RepositoryId,
+    pub objects: String,
+    pub properties: BTreeMap<String, String>,
+    pub timeout_s: u64,
+    pub targets: Vec<RestoreTarget>,
+    pub manifests: Vec<String>,
+    pub bytes: u64,
+    pub files: u64,
+    pub now_ms: u64,
+}
+
+/// Where a restore goes next; `Committing` is the entry that switches the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestoreStep {
+    Snapshoting,
+    Download,
+    Downloading,
+    Commit,
+    Committing,
+    Finished,
+}
+
+/// What `apply` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Done; the id of what was created.
+    Created(u64),
+    /// Committed with these versions.
+    Versions(Vec<(PartitionId, u64)>),
+    /// Refused; nothing changed.
+    Refused { kind: String, message: String },
+}
+
+impl Outcome {
+    /// A refusal as an error, anything else as itself.
+    pub fn into_result(self) -> Result<Outcome, Error> {
+        match self {
+            Outcome::Refused { kind, message } => {
+                Err(Error::new(ErrorKind::from_name(&kind).unwrap_or(ErrorKind::Bug), message))
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+impl From<Error> for Outcome {
+    fn from(error: Error) -> Outcome {
+        Outcome::Refused { kind: error.kind().name().to_owned(), message: error.message().to_owned() }
+    }
+}

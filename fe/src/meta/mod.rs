@@ -1,0 +1,5 @@
+//! Everything that is replicated: [`state::State`], the [`command::Command`]s that change it, and the pure function
+//! between them.
+
+pub mod command;
+pub mod state;

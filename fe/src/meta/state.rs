@@ -1,0 +1,34 @@
+//! Everything that survives a restart, in one struct. Changed only by `apply`.
+
+use crate::catalog::cluster::{Backend, BrokerGroup, Repository, User};
+use crate::catalog::database::Database;
+use crate::catalog::job::{BackupJob, RestoreJob};
+use crate::catalog::transaction::Transaction;
+use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TransactionId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The replicated state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Set once by `Command::Bootstrap`; empty before.
+    pub cluster_id: String,
+    /// The next id; ids are never used twice.
+    pub next_id: u64,
+    /// By id; names are unique, case-sensitive.
+    pub databases: BTreeMap<DbId, Database>,
+    /// By id.
+    pub backends: BTreeMap<BackendId, Backend>,
+    /// By name.
+    pub brokers: BTreeMap<String, BrokerGroup>,
+    /// By id; names are unique.
+    pub repositories: BTreeMap<RepositoryId, Repository>,
+    /// By name.
+    pub users: BTreeMap<String, User>,
+    /// By id; old ones are purged.
+    pub transactions: BTreeMap<TransactionId, Transaction>,
+    /// By id; the last few per database are kept when ended.
+    pub backups: BTreeMap<JobId, BackupJob>,
+    /// By id; the last few per database are kept when ended.
+    pub restores: BTreeMap<JobId, RestoreJob>,
+}

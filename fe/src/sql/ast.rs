@@ -1,0 +1,252 @@
+//! Every statement Coffer accepts, one variant each. Names are as written; nothing is resolved here.
+
+use coffer_table::Column;
+use std::collections::BTreeMap;
+
+/// PROPERTIES ("key" = "value", ...). Keys keep their case; later duplicates are refused by the parser.
+pub type Properties = BTreeMap<String, String>;
+
+/// `[db.]name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectName {
+    /// Database; the session's when absent.
+    pub database: Option<String>,
+    /// Table, label, ...
+    pub name: String,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Statement {
+    /// USE db.
+    Use(String),
+    /// CREATE DATABASE [IF NOT EXISTS].
+    CreateDatabase { name: String, if_not_exists: bool },
+    /// DROP DATABASE [IF EXISTS] name [FORCE].
+    DropDatabase { name: String, if_exists: bool, force: bool },
+    /// CREATE TABLE.
+    CreateTable(Box<CreateTable>),
+    /// DROP TABLE [IF EXISTS] name [FORCE].
+    DropTable { table: ObjectName, if_exists: bool, force: bool },
+    /// TRUNCATE TABLE name [PARTITION (...)].
+    TruncateTable { table: ObjectName, partitions: Vec<String> },
+    /// ALTER TABLE name SET ("k" = "v").
+    AlterTableSet { table: ObjectName, properties: Properties },
+    /// INSERT INTO table [(columns)] [WITH LABEL l] VALUES ... | SELECT ...
+    Insert(Box<Insert>),
+    /// SELECT, WITH, VALUES, EXPLAIN: text for the query engine.
+    Query(String),
+    /// SET ...: session variables, NAMES, autocommit. Accepted and remembered where known.
+    Set(Vec<(String, String)>),
+    /// BEGIN, COMMIT, ROLLBACK, START TRANSACTION: accepted; every statement commits by itself.
+    Transaction,
+    /// SHOW ...
+    Show(Show),
+    /// DESC table.
+    Describe(ObjectName),
+    /// ALTER SYSTEM ...
+    AlterSystem(AlterSystem),
+    /// CREATE [READ ONLY] REPOSITORY.
+    CreateRepository(CreateRepository),
+    /// DROP REPOSITORY name.
+    DropRepository(String),
+    /// BACKUP SNAPSHOT.
+    Backup(Backup),
+    /// RESTORE SNAPSHOT.
+    Restore(Restore),
+    /// CANCEL BACKUP [FROM db].
+    CancelBackup(Option<String>),
+    /// CANCEL RESTORE [FROM db].
+    CancelRestore(Option<String>),
+}
+
+/// CREATE TABLE [IF NOT EXISTS] name (columns) [ENGINE=OLAP] [DUPLICATE KEY(...)] [COMMENT] [PARTITION BY ...]
+/// DISTRIBUTED BY ... [PROPERTIES].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateTable {
+    pub table: ObjectName,
+    pub if_not_exists: bool,
+    /// `key` is set for the columns of DUPLICATE KEY only when the clause is present.
+    pub columns: Vec<Column>,
+    /// Columns of DUPLICATE KEY; `None` without the clause (the first columns that can be keys are taken).
+    pub duplicate_key: Option<Vec<String>>,
+    pub comment: String,
+    /// PARTITION BY RANGE (columns) (...).
+    pub partition: Option<PartitionBy>,
+    /// DISTRIBUTED BY HASH(columns); empty for RANDOM.
+    pub bucket_columns: Vec<String>,
+    /// BUCKETS n; `None` when absent or AUTO.
+    pub buckets: Option<u32>,
+    pub properties: Properties,
+}
+
+/// PARTITION BY RANGE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionBy {
+    pub columns: Vec<String>,
+    pub partitions: Vec<PartitionDef>,
+}
+
+/// One PARTITION definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDef {
+    pub name: String,
+    pub values: PartitionValues,
+}
+
+/// The key range of a partition, as text: types are known only with the columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartitionValues {
+    /// VALUES LESS THAN (...); the lower bound is the largest upper bound below it.
+    LessThan(Vec<BoundText>),
+    /// VALUES [(lower), (upper)).
+    Range { lower: Vec<BoundText>, upper: Vec<BoundText> },
+}
+
+/// A literal or MAXVALUE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BoundText {
+    Value(String),
+    MaxValue,
+}
+
+/// INSERT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insert {
+    pub table: ObjectName,
+    /// Empty: all columns in order.
+    pub columns: Vec<String>,
+    pub label: Option<String>,
+    /// The VALUES or SELECT part as text for the query engine.
+    pub source: String,
+}
+
+/// SHOW.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    Databases { like: Option<String> },
+    Tables { database: Option<String>, like: Option<String>, full: bool },
+    CreateTable(ObjectName),
+    CreateDatabase(String),
+    Columns { table: ObjectName, full: bool, like: Option<String> },
+    Partitions { table: ObjectName, filter: RowFilter },
+    Tablets { table: ObjectName, partitions: Vec<String>, filter: RowFilter },
+    Tablet(u64),
+    Frontends,
+    Backends,
+    Brokers,
+    Repositories,
+    CreateRepository(String),
+    Backup { database: Option<String>, filter: RowFilter },
+    Restore { database: Option<String>, brief: bool, filter: RowFilter },
+    Snapshot { repository: String, label: Option<String>, timestamp: Option<String> },
+    Variables { like: Option<String> },
+    Status { like: Option<String> },
+    Warnings,
+    Errors,
+    ProcessList,
+    Engines,
+    Collation,
+    CharacterSet,
+    /// Index, keys, triggers, events, routines and the like: empty sets for tools that ask.
+    Empty { columns: Vec<String> },
+}
+
+/// WHERE / ORDER BY / LIMIT of SHOW statements, applied to the shown columns by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowFilter {
+    /// Joined by AND.
+    pub conditions: Vec<RowCondition>,
+    /// Column and whether descending.
+    pub order_by: Vec<(String, bool)>,
+    pub limit: Option<u64>,
+    pub offset: u64,
+}
+
+/// `column op 'value'`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowCondition {
+    pub column: String,
+    pub operator: RowOperator,
+    pub value: String,
+}
+
+/// How a column is compared. Numbers compare as numbers when both sides are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOperator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    Like,
+}
+
+/// ALTER SYSTEM. Addresses are "host:port" as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlterSystem {
+    AddBackend(Vec<String>),
+    /// DROP: always refused with the known warning.
+    DropBackend(Vec<String>),
+    /// DROPP: really drops.
+    ForceDropBackend(Vec<String>),
+    AddBroker { name: String, addresses: Vec<String> },
+    DropBroker { name: String, addresses: Vec<String> },
+    DropAllBroker(String),
+}
+
+/// CREATE [READ ONLY] REPOSITORY name WITH ... ON LOCATION "..." PROPERTIES (...).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateRepository {
+    pub name: String,
+    pub read_only: bool,
+    pub access: RepositoryAccess,
+    pub location: String,
+    pub properties: Properties,
+}
+
+/// WITH BROKER name | S3 | HDFS | LOCAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepositoryAccess {
+    Broker(String),
+    S3,
+    Hdfs,
+    Local,
+}
+
+/// A table of BACKUP or RESTORE: `t [PARTITION (p, ...)] [AS alias]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    pub table: String,
+    /// Empty: all.
+    pub partitions: Vec<String>,
+    /// Only in RESTORE.
+    pub alias: Option<String>,
+}
+
+/// ON (...) or EXCLUDE (...) or neither.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Objects {
+    All,
+    On(Vec<TableRef>),
+    Exclude(Vec<TableRef>),
+}
+
+/// BACKUP SNAPSHOT [db.]label TO repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    pub label: ObjectName,
+    pub repository: String,
+    pub objects: Objects,
+    pub properties: Properties,
+}
+
+/// RESTORE SNAPSHOT [db.]label FROM repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    pub label: ObjectName,
+    pub repository: String,
+    pub objects: Objects,
+    pub properties: Properties,
+}
