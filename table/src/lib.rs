@@ -1,12 +1,18 @@
 //! What a table is, independent of who keeps it: column types, schema, partition ranges, bucket hashing, and the way
 //! between text and Arrow values. Pure: no I/O, no clock. Shared by frontends (DDL, INSERT) and backends (loads, scans).
 
+pub mod calendar;
 pub mod layout;
 pub mod range;
+pub mod route;
+pub mod scalar;
 pub mod schema;
+pub mod text;
 pub mod types;
 
 pub use layout::{Layout, LayoutPartition};
 pub use range::{Bound, KeyRange, Scalar};
+pub use route::{Routed, Router};
 pub use schema::{Column, Schema};
+pub use text::BatchBuilder;
 pub use types::ColumnType;
