@@ -36,6 +36,60 @@ fn within(bytes: &[u8], limit: u64, path: &str) -> Result<()> {
     Err(Error::limit(format!("object '{path}' has more than the {limit} bytes expected of it")))
 }
 
+/// The same bytes in chunks of at most `size`, small ones joined; large ones are split without copying.
+pub fn rechunk(body: ByteStream, size: usize) -> ByteStream {
+    let rechunk = Rechunk { body: Some(body), ready: Bytes::new(), small: BytesMut::new(), failed: None, size };
+    stream::try_unfold(rechunk, Rechunk::next).boxed()
+}
+
+/// Chunks below this part of the wanted size are joined.
+const SMALL: usize = 8;
+
+struct Rechunk {
+    // None once it ended.
+    body: Option<ByteStream>,
+    // A chunk being split.
+    ready: Bytes,
+    // Small chunks being joined.
+    small: BytesMut,
+    // An error that waits until the bytes before it are out.
+    failed: Option<Error>,
+    size: usize,
+}
+
+impl Rechunk {
+    async fn next(mut self) -> Result<Option<(Bytes, Rechunk)>> {
+        loop {
+            if self.small.is_empty() && !self.ready.is_empty() {
+                let at = self.size.min(self.ready.len());
+                let chunk = self.ready.split_to(at);
+                return Ok(Some((chunk, self)));
+            }
+            if !self.ready.is_empty() || self.body.is_none() || self.small.len() >= self.size / SMALL {
+                if !self.small.is_empty() {
+                    let chunk = self.small.split().freeze();
+                    return Ok(Some((chunk, self)));
+                }
+                return self.failed.map_or(Ok(None), Err);
+            }
+            self.pull().await;
+        }
+    }
+
+    async fn pull(&mut self) {
+        let Some(body) = &mut self.body else { return };
+        match body.try_next().await {
+            Ok(Some(chunk)) if chunk.len() < self.size / SMALL => self.small.extend_from_slice(&chunk),
+            Ok(Some(chunk)) => self.ready = chunk,
+            Ok(None) => self.body = None,
+            Err(error) => {
+                self.body = None;
+                self.failed = Some(error);
+            }
+        }
+    }
+}
+
 /// `range` cut to an object of `length` bytes; never inverted.
 pub(crate) fn clamp(range: Option<Range<u64>>, length: u64) -> Range<u64> {
     let range = range.unwrap_or(0..length);
@@ -88,6 +142,36 @@ mod tests {
         }
         let inverted = Range { start: 7, end: 3 };
         assert!(clamp(Some(inverted), 10).is_empty());
+    }
+
+    #[tokio::test]
+    async fn rechunking_splits_large_joins_small_and_keeps_the_order() {
+        let sizes = [1, 2, 3, 40, 1, 16, 33, 0, 1, 1];
+        let mut at = 0u8;
+        let chunks: Vec<Result<Bytes>> = sizes
+            .iter()
+            .map(|size| {
+                let chunk: Vec<u8> = (0..*size).map(|step| at.wrapping_add(step)).collect();
+                at = at.wrapping_add(*size);
+                Ok(Bytes::from(chunk))
+            })
+            .collect();
+        let body = stream::iter(chunks.into_iter().chain([Err(Error::cancelled("end"))])).boxed();
+        let mut out = rechunk(body, 16);
+        let (mut all, mut lengths) = (Vec::new(), Vec::new());
+        let error = loop {
+            match out.try_next().await {
+                Ok(chunk) => {
+                    let chunk = chunk.unwrap();
+                    lengths.push(chunk.len());
+                    all.extend_from_slice(&chunk);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, Error::cancelled("end"));
+        assert_eq!(all, (0..98).collect::<Vec<u8>>());
+        assert_eq!(lengths, [3, 3, 16, 16, 8, 1, 16, 16, 16, 1, 2]);
     }
 
     #[tokio::test]

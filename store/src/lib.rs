@@ -22,11 +22,16 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 pub mod body;
+pub mod faulty;
+pub mod local;
 pub mod memory;
+pub mod null;
 pub mod open;
 pub mod path;
+pub mod remote;
+pub mod retrying;
 
-pub use body::{from_bytes, read_all};
+pub use body::{from_bytes, read_all, rechunk};
 pub use open::open;
 
 /// The bytes of an object, in order, in chunks of any size. An error ends it.

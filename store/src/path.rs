@@ -3,6 +3,9 @@
 
 use coffer_stdx::{Error, Result};
 
+/// How names of temporary files begin; no segment of an object path may.
+pub const TEMPORARY: &str = ".coffer-tmp-";
+
 /// Longest path, bytes. S3 allows 1024 for location and path together.
 pub const MAX_PATH_BYTES: usize = 900;
 /// Longest segment, bytes; what Linux file systems allow less room for a temporary suffix.
@@ -39,6 +42,7 @@ fn segment_fault(segment: &str) -> Option<&'static str> {
     match segment {
         "" => Some("has an empty segment"),
         "." | ".." => Some("has a '.' or '..' segment"),
+        temporary if temporary.starts_with(TEMPORARY) => Some("has a segment that is reserved for temporary files"),
         long if long.len() > MAX_SEGMENT_BYTES => Some("has a segment longer than 200 bytes"),
         _ => None,
     }
@@ -59,8 +63,22 @@ mod tests {
     #[test]
     fn paths_that_could_leave_the_location_are_refused() {
         let long = vec!["x".repeat(100); 10].join("/");
-        for path in ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "a\0", "a\nb", &"x".repeat(201), &long]
-        {
+        for path in [
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "a/./b",
+            "a\0",
+            "a\nb",
+            "a/.coffer-tmp-1",
+            &"x".repeat(201),
+            &long,
+        ] {
             assert!(check(path).is_err(), "{path}");
         }
     }
