@@ -1,3 +1,43 @@
-//! cofferctl.
+//! cofferctl: parse the command line, run one command, turn its outcome into an exit code.
+//!
+//! Exit codes: 0 done, 1 it failed, 2 the request itself is wrong (usage, a taken port, no such cluster).
 
-fn main() {}
+mod cli;
+mod cluster;
+mod http;
+mod screen;
+mod sql;
+
+use clap::Parser;
+use coffer_stdx::{Error, ErrorKind, Result};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let command = cli::Cli::parse().command;
+    if let cli::Command::Run { program } = command {
+        return report(cluster::detach::become_program(&program));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(Error::from(error))),
+    };
+    let outcome = runtime.block_on(run(command));
+    runtime.shutdown_background();
+    report(outcome)
+}
+
+async fn run(command: cli::Command) -> Result<()> {
+    match command {
+        cli::Command::Cluster(command) => cluster::run(command).await,
+        cli::Command::Run { program } => cluster::detach::become_program(&program),
+    }
+}
+
+fn report(outcome: Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    screen::complain(&format!("cofferctl: {error}"));
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::NotSupported => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    }
+}

@@ -1,1 +1,22 @@
-//! The cluster harness and the end-to-end tests.
+//! The cluster harness: real processes, free ports, temporary directories, and nothing left behind.
+//!
+//! A test reads as a short story: start a [`Cluster`], speak SQL to it through [`Sql`], load files with
+//! [`http::StreamLoad`], hurt a [`Node`], and wait for what must come with [`eventually`]. The binaries are those of
+//! `COFFER_BIN_DIR`, else the ones cargo built beside the running test (`cargo build --workspace --bins` first;
+//! `tests/run` does).
+
+pub mod cluster;
+pub mod data;
+pub mod http;
+pub mod mysql;
+pub mod node;
+pub mod ports;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use mysql::Sql;
+pub use node::Node;
+pub use wait::eventually;
+
+/// What a test returns.
+pub type Outcome = anyhow::Result<()>;

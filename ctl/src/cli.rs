@@ -1,0 +1,136 @@
+//! The command line: every command, every option, every default.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Local Coffer clusters, demonstrations and measurements.
+#[derive(Debug, Parser)]
+#[command(name = "cofferctl", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A local cluster: frontend, backends and brokers on this machine's loopback.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Leave the caller's session and become the program (used by `cluster` for background processes).
+    #[command(name = "__run", hide = true)]
+    Run {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
+}
+
+/// What to do with a local cluster.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Create a cluster in a directory and start it; returns when every process is alive.
+    Up(UpArgs),
+    /// Say how each process is.
+    Status(StatusArgs),
+    /// Start what is not running; ports and data stay.
+    Start(StartArgs),
+    /// Stop every process cleanly; what does not stop in time is killed.
+    Stop(StopArgs),
+    /// Stop; with --purge also remove what the cluster left on disk.
+    Down(DownArgs),
+}
+
+/// `cluster up`.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The cluster's directory: configuration, data, logs, local repositories.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Number of frontends. More than one is not supported yet.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) frontends: u16,
+    /// Number of backends.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) backends: u16,
+    /// Number of brokers; they form one group named `local_broker`.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) brokers: u16,
+    /// First of a run of consecutive ports. Without it: 9030, 8030, 9010 for the frontend, 9050+n and 8040+n for
+    /// backend n, 8000+2n and 8001+2n for broker n.
+    #[arg(long)]
+    pub(crate) port_base: Option<u16>,
+    /// Another directory below which local repositories may lie (besides DIR/repos). May be repeated.
+    #[arg(long = "repos")]
+    pub(crate) repos: Vec<PathBuf>,
+    /// Seconds to wait until everything is alive.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// `cluster status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The cluster's directory.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// A table for people, or JSON for programs.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// `cluster start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// The cluster's directory.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Seconds to wait until everything is alive.
+    #[arg(long, default_value_t = 60)]
+    pub(crate) timeout: u64,
+}
+
+/// `cluster stop`.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// The cluster's directory.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Seconds to wait for a clean stop before killing.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) timeout: u64,
+}
+
+/// `cluster down`.
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    /// The cluster's directory.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Remove data, logs, configuration and local repositories.
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Seconds to wait for a clean stop before killing.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) timeout: u64,
+}
+
+/// Shape of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A table.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,172 @@
+//! A MySQL client that speaks in text: every cell is a string or NULL, addressed by the name of its column.
+//!
+//! One connection, opened lazily again after it broke, so that a restart of the frontend between two statements is
+//! seen as one failed statement at most.
+
+use coffer_stdx::{Error, ErrorKind, Result};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use std::time::Duration;
+
+/// Longest time to wait for a TCP connection and the handshake.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a frontend answers, and as whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    /// `host:port` of the MySQL protocol.
+    pub(crate) address: String,
+    /// User name.
+    pub(crate) user: String,
+    /// Password, may be empty.
+    pub(crate) password: String,
+}
+
+impl Login {
+    /// The user that every new cluster has.
+    pub(crate) fn root(address: &str) -> Login {
+        Login { address: address.to_owned(), user: "root".to_owned(), password: String::new() }
+    }
+
+    fn opts(&self) -> Result<Opts> {
+        let (host, port) = self
+            .address
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
+            .ok_or_else(|| Error::invalid(format!("address {:?} is not host:port", self.address)))?;
+        let builder = OptsBuilder::default()
+            .ip_or_hostname(host.to_owned())
+            .tcp_port(port)
+            .user(Some(self.user.clone()))
+            .pass(Some(self.password.clone()))
+            .prefer_socket(false)
+            .max_allowed_packet(Some(64 << 20))
+            .wait_timeout(Some(28_800))
+            .stmt_cache_size(0);
+        Ok(builder.into())
+    }
+}
+
+/// One row of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    cells: Vec<(String, Option<String>)>,
+}
+
+impl Row {
+    /// The cell of a column, `""` for NULL or when there is no such column.
+    pub(crate) fn get(&self, column: &str) -> &str {
+        let cell = self.cells.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
+        cell.and_then(|(_, value)| value.as_deref()).unwrap_or("")
+    }
+
+    /// Names and values in order.
+    pub(crate) fn cells(&self) -> &[(String, Option<String>)] {
+        &self.cells
+    }
+
+    /// As the `mariadb` client prints a row after `\G`.
+    pub(crate) fn vertical(&self, number: usize) -> String {
+        let width = self.cells.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let stars = "*".repeat(27);
+        let mut text = format!("{stars} {number}. row {stars}");
+        for (name, value) in &self.cells {
+            text.push_str(&format!("\n{name:>width$}: {}", value.as_deref().unwrap_or("NULL")));
+        }
+        text
+    }
+
+    fn from_wire(row: mysql_async::Row) -> Row {
+        let names: Vec<String> = row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
+        Row { cells: names.into_iter().zip(row.unwrap().into_iter().map(text_of)).collect() }
+    }
+}
+
+fn text_of(value: Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
+    }
+}
+
+/// A session with a frontend.
+#[derive(Debug)]
+pub(crate) struct Session {
+    login: Login,
+    conn: Option<Conn>,
+}
+
+impl Session {
+    /// A session; connects with its first statement.
+    pub(crate) fn new(login: Login) -> Session {
+        Session { login, conn: None }
+    }
+
+    /// Run a statement and return its rows.
+    pub(crate) async fn query(&mut self, statement: &str) -> Result<Vec<Row>> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connect().await?,
+        };
+        match conn.query::<mysql_async::Row, _>(statement).await {
+            Ok(rows) => {
+                self.conn = Some(conn);
+                Ok(rows.into_iter().map(Row::from_wire).collect())
+            }
+            Err(error @ mysql_async::Error::Server(_)) => {
+                self.conn = Some(conn);
+                Err(failed(statement, &error))
+            }
+            Err(error) => Err(failed(statement, &error)),
+        }
+    }
+
+    async fn connect(&self) -> Result<Conn> {
+        let address = &self.login.address;
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, Conn::new(self.login.opts()?));
+        match connecting.await {
+            Ok(Ok(conn)) => Ok(conn),
+            Ok(Err(error)) => {
+                Err(Error::new(kind_of(&error), format!("connect to the frontend at {address}: {error}")))
+            }
+            Err(_) => Err(Error::timeout(format!("the frontend at {address} does not answer"))),
+        }
+    }
+}
+
+fn failed(statement: &str, error: &mysql_async::Error) -> Error {
+    let shown: String = statement.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect();
+    match error {
+        mysql_async::Error::Server(server) => {
+            let text = format!("{shown}: ERROR {} ({}): {}", server.code, server.state, server.message);
+            Error::new(kind_of(error), text)
+        }
+        other => Error::new(kind_of(other), format!("{shown}: {other}")),
+    }
+}
+
+fn kind_of(error: &mysql_async::Error) -> ErrorKind {
+    match error {
+        mysql_async::Error::Server(server) if matches!(server.code, 1044 | 1045 | 1227) => ErrorKind::Denied,
+        mysql_async::Error::Server(_) => ErrorKind::Conflict,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_reads_by_name_and_prints_vertically() {
+        let row = Row { cells: vec![("JobId".to_owned(), Some("7".to_owned())), ("Err".to_owned(), None)] };
+        assert_eq!((row.get("jobid"), row.get("Err"), row.get("none")), ("7", "", ""));
+        assert!(row.vertical(1).ends_with("\nJobId: 7\n  Err: NULL"));
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_refused() {
+        assert_eq!(Login::root("localhost").opts().unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}
