@@ -1,6 +1,6 @@
 //! Load transactions and labels.
 
-use coffer_proto::ids::{DbId, PartitionId, TableId, TransactionId};
+use coffer_proto::ids::{BackendId, DbId, PartitionId, TableId, TabletId, TransactionId};
 use serde::{Deserialize, Serialize};
 
 /// One load. A label loads once: it is free again only when its transaction was aborted or has expired.
@@ -20,6 +20,13 @@ pub struct Transaction {
     pub deadline_ms: u64,
     /// Where it stands.
     pub state: TransactionState,
+    /// Place in the order of commits, from [`State::next_id`](crate::meta::state::State::next_id); 0 before the commit.
+    /// Transactions of one table are published in this order.
+    #[serde(default)]
+    pub sequence: u64,
+    /// Replicas that should have rows of this load and have none: publishing there must fail, not advance.
+    #[serde(default)]
+    pub missing: Vec<(TabletId, BackendId)>,
 }
 
 /// PREPARED -> COMMITTED -> VISIBLE, or PREPARED -> ABORTED.

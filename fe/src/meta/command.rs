@@ -5,7 +5,7 @@
 
 use crate::catalog::cluster::{Access, User};
 use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreTarget};
-use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TransactionId};
+use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TabletId, TransactionId};
 use coffer_stdx::{Error, ErrorKind};
 use coffer_table::{KeyRange, Schema};
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,15 @@ pub enum Command {
     DropRepository { repository: RepositoryId },
     SetUser { name: String, user: User },
     BeginTransaction { label: String, db: DbId, table: TableId, now_ms: u64, deadline_ms: u64 },
-    /// `partitions`: touched ones; each gets the next version.
-    CommitTransaction { transaction: TransactionId, partitions: Vec<PartitionId>, rows: u64, now_ms: u64 },
+    /// `partitions`: touched ones; each gets the next version. None at all (an empty load): VISIBLE at once.
+    /// `missing` and a new id as `sequence` are kept in the transaction.
+    CommitTransaction {
+        transaction: TransactionId,
+        partitions: Vec<PartitionId>,
+        rows: u64,
+        missing: Vec<(TabletId, BackendId)>,
+        now_ms: u64,
+    },
     MakeVisible { transaction: TransactionId, now_ms: u64 },
     AbortTransaction { transaction: TransactionId, reason: String, now_ms: u64 },
     /// Forget ended transactions that ended before.
@@ -164,15 +171,15 @@ pub enum Outcome {
     /// Committed with these versions.
     Versions(Vec<(PartitionId, u64)>),
     /// Refused; nothing changed.
-    Refused { kind: String, message: String },
+    Refused { kind: String, message: String, number: u16 },
 }
 
 impl Outcome {
     /// A refusal as an error, anything else as itself.
     pub fn into_result(self) -> Result<Outcome, Error> {
         match self {
-            Outcome::Refused { kind, message } => {
-                Err(Error::new(ErrorKind::from_name(&kind).unwrap_or(ErrorKind::Bug), message))
+            Outcome::Refused { kind, message, number } => {
+                Err(Error::new(ErrorKind::from_name(&kind).unwrap_or(ErrorKind::Bug), message).numbered(number))
             }
             other => Ok(other),
         }
@@ -181,6 +188,10 @@ impl Outcome {
 
 impl From<Error> for Outcome {
     fn from(error: Error) -> Outcome {
-        Outcome::Refused { kind: error.kind().name().to_owned(), message: error.message().to_owned() }
+        Outcome::Refused {
+            kind: error.kind().name().to_owned(),
+            message: error.message().to_owned(),
+            number: error.number(),
+        }
     }
 }
