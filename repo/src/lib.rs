@@ -1,1 +1,60 @@
-//! What a backup looks like at rest, and the only code that writes or reads one.
+//! What a backup looks like at rest, and the only code that writes or reads one. `FORMAT.md` beside this crate says the
+//! same in words, byte by byte, for people who want to read a repository without us.
+//!
+//! - *blob*: the bytes of one file of a tablet, known by its BLAKE3;
+//! - *pack*: one object with one or more blobs ([`pack`]), written once under a random name, never changed;
+//! - *manifest part*: tablet -> rowsets -> files -> blob location, written by one backend ([`manifest`]);
+//! - *meta*: the catalog objects of a snapshot ([`meta`]);
+//! - *info*: the summary of a snapshot that names all its parts ([`info`]). **It is written last: a snapshot exists
+//!   exactly when its info does.** What exists without an info is a left-over.
+//!
+//! Crash anywhere before the info: packs, parts and meta of an unfinished job remain; [`Repository::delete_leftovers`]
+//! removes exactly those of one job, because every pack lies in a folder named after the job's random prefix.
+//! Crash after it: the snapshot is complete, and repeating any step changes nothing.
+//!
+//! Every byte read back is checked: blobs against the BLAKE3 in the manifest, parts, meta and info against the BLAKE3 in
+//! their own name, pack trailers and `__repo_info` against one inside.
+//!
+//! Modules, bottom to top: `checksum`, `layout` | `pack`, `plan`, `body` | `manifest`, `manifest_reader` |
+//! `meta`, `info` | `repository`, `snapshots`, `writer`, `cleanup`.
+
+pub mod body;
+pub mod checksum;
+mod cleanup;
+pub mod info;
+pub mod layout;
+pub mod manifest;
+pub mod manifest_reader;
+pub mod meta;
+pub mod pack;
+pub mod plan;
+pub mod repository;
+pub mod snapshots;
+mod writer;
+
+pub use body::{PackBody, PackFile};
+pub use checksum::Checksum;
+pub use info::{Content, ManifestRef, MetaRef, PartitionSummary, RepositoryInfo, SnapshotInfo, TableSummary, Totals};
+pub use layout::{Layout, PackId, PackPrefix, SnapshotId};
+pub use manifest::{FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
+pub use manifest_reader::ManifestReader;
+pub use meta::{PartitionMeta, SnapshotMeta, TableMeta};
+pub use repository::{Opened, Repository};
+pub use snapshots::{SnapshotEntry, SnapshotStatus};
+
+/// The version of everything written here. Readers take this and older ones, and refuse newer ones by name.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Refuse what a newer Coffer wrote. `what` names the object.
+fn check_version(found: u32, what: &str) -> coffer_stdx::Result<()> {
+    if found == 0 {
+        return Err(coffer_stdx::Error::corrupt(format!("{what}: format version 0 does not exist")));
+    }
+    if found > FORMAT_VERSION {
+        return Err(coffer_stdx::Error::not_supported(format!(
+            "{what} has repository format version {found}; this Coffer reads up to version {FORMAT_VERSION}: use a Coffer that \
+             supports format version {found}"
+        )));
+    }
+    Ok(())
+}
