@@ -4,5 +4,9 @@
 //! `error config limits metrics | sql | catalog | meta | raft | backends | load | query | job | exec | mysql rpc http | node`.
 
 pub mod catalog;
+pub mod config;
+pub mod error;
+pub mod limits;
 pub mod meta;
+pub mod raft;
 pub mod sql;

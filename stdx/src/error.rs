@@ -116,12 +116,25 @@ impl fmt::Display for ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    number: u16,
 }
 
 impl Error {
     /// An error of `kind`. `message` starts lower case or with a name and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into() }
+        Error { kind, message: message.into(), number: 0 }
+    }
+
+    /// The same error with a number that the protocol at the edge knows it by (a MySQL error number). The number stays
+    /// within the process; 0 means that the kind says all.
+    pub fn numbered(mut self, number: u16) -> Error {
+        self.number = number;
+        self
+    }
+
+    /// The number given by [`Error::numbered`], or 0.
+    pub fn number(&self) -> u16 {
+        self.number
     }
 
     /// The kind.
@@ -192,7 +205,7 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
     fn context<S: Into<String>>(self, doing: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| {
             let error = error.into();
-            Error::new(error.kind, format!("{}: {}", doing().into(), error.message))
+            Error { message: format!("{}: {}", doing().into(), error.message), ..error }
         })
     }
 }

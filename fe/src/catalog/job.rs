@@ -207,3 +207,109 @@ pub enum RestoreState {
     /// Failed or cancelled, see `error`.
     Cancelled,
 }
+
+impl BackupState {
+    /// The name operators poll.
+    pub fn name(&self) -> &'static str {
+        match self {
+            BackupState::Pending => "PENDING",
+            BackupState::Snapshoting => "SNAPSHOTING",
+            BackupState::UploadSnapshot { .. } => "UPLOAD_SNAPSHOT",
+            BackupState::Uploading { .. } => "UPLOADING",
+            BackupState::SaveMeta { .. } => "SAVE_META",
+            BackupState::UploadInfo { .. } => "UPLOAD_INFO",
+            BackupState::Finished => "FINISHED",
+            BackupState::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Position in the order of states.
+    pub fn step(&self) -> u8 {
+        match self {
+            BackupState::Pending => 0,
+            BackupState::Snapshoting => 1,
+            BackupState::UploadSnapshot { .. } => 2,
+            BackupState::Uploading { .. } => 3,
+            BackupState::SaveMeta { .. } => 4,
+            BackupState::UploadInfo { .. } => 5,
+            BackupState::Finished => 6,
+            BackupState::Cancelled => 7,
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        matches!(self, BackupState::Finished | BackupState::Cancelled)
+    }
+}
+
+impl RestoreState {
+    /// The name operators poll.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RestoreState::Pending => "PENDING",
+            RestoreState::Snapshoting => "SNAPSHOTING",
+            RestoreState::Download => "DOWNLOAD",
+            RestoreState::Downloading { .. } => "DOWNLOADING",
+            RestoreState::Commit => "COMMIT",
+            RestoreState::Committing => "COMMITTING",
+            RestoreState::Finished => "FINISHED",
+            RestoreState::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Position in the order of states.
+    pub fn step(&self) -> u8 {
+        match self {
+            RestoreState::Pending => 0,
+            RestoreState::Snapshoting => 1,
+            RestoreState::Download => 2,
+            RestoreState::Downloading { .. } => 3,
+            RestoreState::Commit => 4,
+            RestoreState::Committing => 5,
+            RestoreState::Finished => 6,
+            RestoreState::Cancelled => 7,
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        matches!(self, RestoreState::Finished | RestoreState::Cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_names_operators_know_in_order() {
+        let backup = [
+            BackupState::Pending,
+            BackupState::Snapshoting,
+            BackupState::UploadSnapshot { holders: Vec::new() },
+            BackupState::Uploading { parts: BTreeMap::new() },
+            BackupState::SaveMeta { manifests: Vec::new() },
+            BackupState::UploadInfo { manifests: Vec::new(), meta: String::new() },
+            BackupState::Finished,
+            BackupState::Cancelled,
+        ];
+        let names: Vec<&str> = backup.iter().map(BackupState::name).collect();
+        let known = "PENDING SNAPSHOTING UPLOAD_SNAPSHOT UPLOADING SAVE_META UPLOAD_INFO FINISHED CANCELLED";
+        assert_eq!(names.join(" "), known);
+        assert!(backup.iter().enumerate().all(|(at, state)| usize::from(state.step()) == at));
+        let restore = [
+            RestoreState::Pending,
+            RestoreState::Snapshoting,
+            RestoreState::Download,
+            RestoreState::Downloading { done: Vec::new() },
+            RestoreState::Commit,
+            RestoreState::Committing,
+            RestoreState::Finished,
+            RestoreState::Cancelled,
+        ];
+        let names: Vec<&str> = restore.iter().map(RestoreState::name).collect();
+        assert_eq!(names.join(" "), "PENDING SNAPSHOTING DOWNLOAD DOWNLOADING COMMIT COMMITTING FINISHED CANCELLED");
+        assert!(restore.iter().enumerate().all(|(at, state)| usize::from(state.step()) == at));
+    }
+}

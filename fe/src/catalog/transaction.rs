@@ -60,3 +60,20 @@ pub enum TransactionState {
         at_ms: u64,
     },
 }
+
+impl TransactionState {
+    /// The name operators know.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TransactionState::Prepared => "PREPARE",
+            TransactionState::Committed { .. } => "COMMITTED",
+            TransactionState::Visible { .. } => "VISIBLE",
+            TransactionState::Aborted { .. } => "ABORTED",
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_over(&self) -> bool {
+        matches!(self, TransactionState::Visible { .. } | TransactionState::Aborted { .. })
+    }
+}

@@ -32,3 +32,32 @@ pub struct State {
     /// By id; the last few per database are kept when ended.
     pub restores: BTreeMap<JobId, RestoreJob>,
 }
+
+/// The first id given; below it there is room for ids that are not of this state.
+pub const FIRST_ID: u64 = 10_001;
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            cluster_id: String::new(),
+            next_id: FIRST_ID,
+            databases: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            brokers: BTreeMap::new(),
+            repositories: BTreeMap::new(),
+            users: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            restores: BTreeMap::new(),
+        }
+    }
+}
+
+impl State {
+    /// A new id.
+    pub(in crate::meta) fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+}

@@ -1,0 +1,63 @@
+//! The one function that changes the state: `apply(state, command) -> outcome`. Pure: no clock, no I/O, no randomness, so
+//! that every frontend that applies the same log has the same state.
+//!
+//! Each change checks everything first and changes only then: a refusal leaves the state as it was.
+
+mod catalog;
+mod cluster;
+mod job;
+mod restore;
+#[cfg(test)]
+mod sample;
+mod transaction;
+
+use crate::error::Result;
+use crate::meta::command::{Command, Outcome};
+use crate::meta::state::State;
+
+/// Apply one command.
+pub fn apply(state: &mut State, command: &Command) -> Outcome {
+    change(state, command).unwrap_or_else(Outcome::from)
+}
+
+fn change(state: &mut State, command: &Command) -> Result<Outcome> {
+    match command {
+        Command::Bootstrap { cluster_id } => cluster::bootstrap(state, cluster_id),
+        Command::CreateDatabase { name } => catalog::create_database(state, name),
+        Command::DropDatabase { db } => catalog::drop_database(state, *db),
+        Command::CreateTable(new) => catalog::create_table(state, new),
+        Command::DropTable { db, table } => catalog::drop_table(state, *db, *table),
+        Command::Truncate { db, table, partitions, now_ms } => {
+            catalog::truncate(state, (*db, *table), partitions, *now_ms)
+        }
+        Command::SetProperties { db, table, properties } => catalog::set_properties(state, (*db, *table), properties),
+        Command::AddBackends { addresses, now_ms } => cluster::add_backends(state, addresses, *now_ms),
+        Command::DropBackends { backends } => cluster::drop_backends(state, backends),
+        Command::AddBrokers { name, addresses } => cluster::add_brokers(state, name, addresses),
+        Command::DropBrokers { name, addresses } => cluster::drop_brokers(state, name, addresses),
+        Command::CreateRepository(new) => cluster::create_repository(state, new),
+        Command::DropRepository { repository } => cluster::drop_repository(state, *repository),
+        Command::SetUser { name, user } => cluster::set_user(state, name, user),
+        Command::BeginTransaction { label, db, table, now_ms, deadline_ms } => {
+            transaction::begin(state, label, (*db, *table), (*now_ms, *deadline_ms))
+        }
+        Command::CommitTransaction { transaction, partitions, rows, missing, now_ms } => {
+            transaction::commit(state, *transaction, (partitions, missing), (*rows, *now_ms))
+        }
+        Command::MakeVisible { transaction, now_ms } => transaction::make_visible(state, *transaction, *now_ms),
+        Command::AbortTransaction { transaction, reason, now_ms } => {
+            transaction::abort(state, *transaction, reason, *now_ms)
+        }
+        Command::PurgeTransactions { before_ms } => transaction::purge(state, *before_ms),
+        Command::CreateBackup(new) => job::create_backup(state, new),
+        Command::AdvanceBackup { job, from, to, counts, now_ms } => {
+            job::advance_backup(state, *job, (from, to), *counts, *now_ms)
+        }
+        Command::UploadDone { job, part, manifest } => job::upload_done(state, *job, *part, manifest),
+        Command::CreateRestore(new) => restore::create(state, new),
+        Command::AdvanceRestore { job, from, to, now_ms } => restore::advance(state, *job, (from, *to), *now_ms),
+        Command::DownloadDone { job, parts } => restore::download_done(state, *job, parts),
+        Command::CancelJob { job, error, now_ms } => job::cancel(state, *job, error, *now_ms),
+        Command::JobCleaned { job } => job::cleaned(state, *job),
+    }
+}

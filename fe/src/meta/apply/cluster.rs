@@ -1,0 +1,133 @@
+//! Bootstrap, backends, brokers, repositories and users.
+
+use crate::catalog::cluster::{Access, Backend, Repository, User};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::meta::command::{NewRepository, Outcome};
+use crate::meta::state::State;
+use coffer_proto::ids::{BackendId, RepositoryId};
+
+/// The users of a new cluster; both have an empty password.
+const FIRST_USERS: [&str; 2] = ["root", "admin"];
+
+pub(super) fn bootstrap(state: &mut State, cluster_id: &str) -> Result<Outcome> {
+    if !state.cluster_id.is_empty() {
+        return Err(Error::already_exists(format!("the cluster has the id {} already", state.cluster_id)));
+    }
+    state.cluster_id = cluster_id.to_owned();
+    for name in FIRST_USERS {
+        state.users.insert(name.to_owned(), User { sha1: None, sha256: None, admin: true });
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) fn add_backends(state: &mut State, addresses: &[(String, u16)], now_ms: u64) -> Result<Outcome> {
+    for (at, (host, port)) in addresses.iter().enumerate() {
+        if state.backend_at(host, *port).is_some() || addresses[..at].iter().any(|(h, p)| h == host && p == port) {
+            return Err(Error::already_exists(format!("Same backend already exists[{host}:{port}]")));
+        }
+    }
+    if state.backends.len() + addresses.len() > limits::MAX_BACKENDS {
+        return Err(Error::limit(format!("a cluster has at most {} backends", limits::MAX_BACKENDS)));
+    }
+    for (host, port) in addresses {
+        let id = BackendId(state.take_id());
+        state.backends.insert(id, Backend { id, host: host.clone(), port: *port, added_ms: now_ms });
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) fn drop_backends(state: &mut State, backends: &[BackendId]) -> Result<Outcome> {
+    for backend in backends {
+        if !state.backends.contains_key(backend) {
+            return Err(Error::not_found(format!("backend does not exist[{backend}]")));
+        }
+    }
+    state.backends.retain(|id, _| !backends.contains(id));
+    Ok(Outcome::Done)
+}
+
+pub(super) fn add_brokers(state: &mut State, name: &str, addresses: &[String]) -> Result<Outcome> {
+    let known = state.brokers.get(name);
+    for (at, address) in addresses.iter().enumerate() {
+        if known.is_some_and(|group| group.addresses.contains(address)) || addresses[..at].contains(address) {
+            return Err(Error::already_exists(format!("Broker({address}) has already in brokers.")));
+        }
+    }
+    let count: usize = state.brokers.values().map(|group| group.addresses.len().max(1)).sum();
+    if count + addresses.len() > limits::MAX_BROKERS {
+        return Err(Error::limit(format!("a cluster has at most {} brokers", limits::MAX_BROKERS)));
+    }
+    state.brokers.entry(name.to_owned()).or_default().addresses.extend_from_slice(addresses);
+    Ok(Outcome::Done)
+}
+
+/// Without addresses the whole name goes; with all of them it stays known and empty.
+pub(super) fn drop_brokers(state: &mut State, name: &str, addresses: &[String]) -> Result<Outcome> {
+    let group = state.brokers.get_mut(name).ok_or_else(|| Error::not_found(format!("Unknown broker name({name})")))?;
+    if let Some(address) = addresses.iter().find(|address| !group.addresses.contains(address)) {
+        return Err(Error::not_found(format!("Broker({address}) has not in brokers.")));
+    }
+    if addresses.is_empty() {
+        in_use_by(state, name)?;
+        state.brokers.remove(name);
+    } else {
+        group.addresses.retain(|address| !addresses.contains(address));
+    }
+    Ok(Outcome::Done)
+}
+
+fn in_use_by(state: &State, broker: &str) -> Result<()> {
+    let user = state.repositories.values().find(|one| one.access == Access::Broker(broker.to_owned()));
+    match user.and_then(|repository| state.running_job_on(repository.id).map(|job| (repository, job))) {
+        Some((repository, job)) => Err(Error::conflict(format!(
+            "broker {broker} is in use by repository {} for job {}; wait for it or cancel it",
+            repository.name, job.id
+        ))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn create_repository(state: &mut State, new: &NewRepository) -> Result<Outcome> {
+    if state.find_repository(&new.name).is_some() {
+        return Err(Error::already_exists(format!("repository with same name already exist: {}", new.name)));
+    }
+    if state.repositories.len() >= limits::MAX_REPOSITORIES {
+        return Err(Error::limit(format!("a cluster has at most {} repositories", limits::MAX_REPOSITORIES)));
+    }
+    if let Access::Broker(broker) = &new.access {
+        state.broker_group(broker)?;
+    }
+    let id = RepositoryId(state.take_id());
+    let repository = Repository {
+        id,
+        name: new.name.clone(),
+        remote_name: new.remote_name.clone(),
+        read_only: new.read_only,
+        access: new.access.clone(),
+        location: new.location.clone(),
+        properties: new.properties.clone(),
+        created_ms: new.now_ms,
+    };
+    state.repositories.insert(id, repository);
+    Ok(Outcome::Created(id.0))
+}
+
+pub(super) fn drop_repository(state: &mut State, repository: RepositoryId) -> Result<Outcome> {
+    if !state.repositories.contains_key(&repository) {
+        return Err(Error::not_found("Repository does not exist"));
+    }
+    if let Some(job) = state.running_job_on(repository) {
+        return Err(Error::conflict(format!(
+            "Backup or restore job is running on this repository. Can not drop it: label = {} jobId = {}",
+            job.label, job.id
+        )));
+    }
+    state.repositories.remove(&repository);
+    Ok(Outcome::Done)
+}
+
+pub(super) fn set_user(state: &mut State, name: &str, user: &User) -> Result<Outcome> {
+    state.users.insert(name.to_owned(), user.clone());
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,1 @@
+//! A small state for the tests of this folder.
