@@ -164,11 +164,13 @@ pub(crate) mod tests {
         match plugin {
             _ if password.is_empty() => Vec::new(),
             Plugin::Native => {
-                let mask = Sha1::new().chain_update(nonce.0).chain_update(native_digest(password.as_bytes())).finalize();
+                let mask =
+                    Sha1::new().chain_update(nonce.0).chain_update(native_digest(password.as_bytes())).finalize();
                 xor::<20>(Sha1::digest(password).into(), mask.into()).to_vec()
             }
             Plugin::CachingSha2 => {
-                let mask = Sha256::new().chain_update(sha2_digest(password.as_bytes())).chain_update(nonce.0).finalize();
+                let mask =
+                    Sha256::new().chain_update(sha2_digest(password.as_bytes())).chain_update(nonce.0).finalize();
                 xor::<32>(Sha256::digest(password).into(), mask.into()).to_vec()
             }
         }

@@ -28,7 +28,8 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, columns: &[Column], row: &[Value]) -
 }
 
 fn encode_value(out: &mut Vec<u8>, column: &Column, value: &Value) -> Result<(), ServerError> {
-    let misfit = || UNKNOWN.error(format!("a value of column '{}' does not fit its type {:?}", column.name, column.kind));
+    let misfit =
+        || UNKNOWN.error(format!("a value of column '{}' does not fit its type {:?}", column.name, column.kind));
     match column.kind {
         ColumnType::Tiny => out.extend_from_slice(&integer::<1>(column, value).ok_or_else(misfit)?),
         ColumnType::Short => out.extend_from_slice(&integer::<2>(column, value).ok_or_else(misfit)?),
@@ -63,7 +64,8 @@ fn integer<const N: usize>(column: &Column, value: &Value) -> Option<[u8; N]> {
         _ => return None,
     };
     let bits = N as u32 * 8;
-    let (least, most) = if column.unsigned { (0, (1_i128 << bits) - 1) } else { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) };
+    let (least, most) =
+        if column.unsigned { (0, (1_i128 << bits) - 1) } else { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) };
     if !(least..=most).contains(&wide) {
         return None;
     }

@@ -177,10 +177,7 @@ mod tests {
         }
         let mut attributes = Vec::new();
         put_bytes(&mut attributes, &pairs);
-        let packet = response(
-            u32::MAX,
-            &[b"root\0", &[3, 1, 2, 3], b"db\0", b"caching_sha2_password\0", &attributes],
-        );
+        let packet = response(u32::MAX, &[b"root\0", &[3, 1, 2, 3], b"db\0", b"caching_sha2_password\0", &attributes]);
         let read = Response::parse(&packet).unwrap();
         assert_eq!(read.capabilities, capability::SERVER);
         assert_eq!((read.user.as_str(), &read.answer[..]), ("root", &[1, 2, 3][..]));

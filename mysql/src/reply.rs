@@ -104,11 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Queue an answer, sending what gathers on the way. False when it ended with an error.
-    pub(crate) async fn put_reply(
-        &mut self,
-        form: Form,
-        reply: Result<Reply, ServerError>,
-    ) -> Result<bool, WireError> {
+    pub(crate) async fn put_reply(&mut self, form: Form, reply: Result<Reply, ServerError>) -> Result<bool, WireError> {
         let ended = match reply {
             Ok(Reply::Done(done)) => {
                 self.put_ok(form, &done);

@@ -86,8 +86,12 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let ended = converse(&mut wire, &peer, options, service, stop).await;
     let ended = match ended {
         Err(WireError::TooLarge(limit)) => {
-            farewell(&mut wire, PACKET_TOO_LARGE, &format!("Got a packet bigger than 'max_allowed_packet' bytes ({limit})"))
-                .await
+            farewell(
+                &mut wire,
+                PACKET_TOO_LARGE,
+                &format!("Got a packet bigger than 'max_allowed_packet' bytes ({limit})"),
+            )
+            .await
         }
         Err(WireError::OutOfOrder) => farewell(&mut wire, OUT_OF_ORDER, "Got packets out of order").await,
         other => other,
