@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod config;
 pub mod error;
+pub mod exec;
 pub mod limits;
 pub mod meta;
 pub mod raft;
