@@ -1,0 +1,102 @@
+//! The backend's configuration file. Every key has a default; unknown keys are refused by name.
+
+use coffer_stdx::telemetry::LogConfig;
+use coffer_stdx::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What `be.toml` may say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Directories that hold tablets, best one per disk. Default: `["/var/lib/coffer/be"]`.
+    pub data_dirs: Vec<PathBuf>,
+    /// Address of the gRPC service, for frontends and other backends. Default: `0.0.0.0:9050`.
+    pub grpc_listen: String,
+    /// Address of the HTTP service: stream load, metrics, health. Default: `0.0.0.0:8040`.
+    pub http_listen: String,
+    /// Directories below which `file://` repositories may lie that are opened without a broker. Default: none.
+    pub local_roots: Vec<PathBuf>,
+    /// Logs on standard error.
+    pub log: LogConfig,
+    /// Memory for rows of running loads that are not in files yet, all loads together, MiB. Default: 512.
+    pub load_memory_mib: u64,
+    /// Loads that may run at the same time; more are refused. Default: 64.
+    pub max_loads: usize,
+    /// Largest body of one stream load, MiB. Default: 10240.
+    pub stream_load_max_mib: u64,
+    /// Publish, discard and drop tasks that run at the same time. Default: 4.
+    pub publish_workers: usize,
+    /// Snapshot tasks that run at the same time. Default: 4.
+    pub snapshot_workers: usize,
+    /// Upload tasks that run at the same time. Default: 4.
+    pub upload_workers: usize,
+    /// Download tasks that run at the same time. Default: 4.
+    pub download_workers: usize,
+    /// Seconds that dropped tablets stay in the trash. Default: 86400.
+    pub trash_keep_s: u64,
+    /// Seconds that SIGTERM waits for running loads and tasks. Default: 20.
+    pub stop_wait_s: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data_dirs: vec![PathBuf::from("/var/lib/coffer/be")],
+            grpc_listen: "0.0.0.0:9050".to_owned(),
+            http_listen: "0.0.0.0:8040".to_owned(),
+            local_roots: Vec::new(),
+            log: LogConfig::default(),
+            load_memory_mib: 512,
+            max_loads: 64,
+            stream_load_max_mib: 10_240,
+            publish_workers: 4,
+            snapshot_workers: 4,
+            upload_workers: 4,
+            download_workers: 4,
+            trash_keep_s: 86_400,
+            stop_wait_s: 20,
+        }
+    }
+}
+
+impl Config {
+    /// Refuse values that cannot work.
+    pub fn check(&self) -> Result<()> {
+        if self.data_dirs.is_empty() {
+            return Err(Error::invalid("config: data_dirs is empty; name at least one directory"));
+        }
+        if self.load_memory_mib < 16 {
+            return Err(Error::invalid("config: load_memory_mib is below 16"));
+        }
+        for (key, value) in [
+            ("max_loads", self.max_loads),
+            ("publish_workers", self.publish_workers),
+            ("snapshot_workers", self.snapshot_workers),
+            ("upload_workers", self.upload_workers),
+            ("download_workers", self.download_workers),
+        ] {
+            if value == 0 {
+                return Err(Error::invalid(format!("config: {key} is 0; it must be at least 1")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_pass_and_nonsense_does_not() {
+        assert!(Config::default().check().is_ok());
+        for broken in [
+            Config { data_dirs: vec![], ..Config::default() },
+            Config { load_memory_mib: 1, ..Config::default() },
+            Config { upload_workers: 0, ..Config::default() },
+        ] {
+            assert!(broken.check().is_err());
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Tablets at rest: paths, descriptions, files of rows, and everything that changes them durably.
+
+mod disk;
+pub mod layout;
+pub mod meta;
+mod publish;
+pub mod rowset;
+mod staging;
+mod store;
+#[allow(clippy::module_inception, reason = "the noun of this folder")]
+mod tablet;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod trash;
+
+pub use disk::Disk;
+pub use meta::{DataFile, Rowset, TabletMeta};
+pub use publish::{Publish, PublishTablet};
+pub use staging::LoadWriter;
+pub use store::{BadTablet, TabletStore};
+pub use tablet::Tablet;

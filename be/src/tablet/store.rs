@@ -1,0 +1,310 @@
+//! All tablets of this backend, in one or more data directories.
+//!
+//! Opening reads every meta. A tablet whose meta does not check out is *bad*: it is reported, never served, and its
+//! files stay as they are until the leader drops it. What crashes leave is cleaned here: `*.tmp`, files no meta names,
+//! tablet directories without a meta (creation that did not end; moved to the trash), loads without a manifest.
+
+use crate::sync;
+use crate::tablet::disk::{Disk, id_entries};
+use crate::tablet::layout::{META, meta_file};
+use crate::tablet::meta::TabletMeta;
+use crate::tablet::staging::Staging;
+use crate::tablet::tablet::Tablet;
+use coffer_stdx::error::Context;
+use coffer_stdx::{Error, Result, fsx};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use tokio::sync::Notify;
+
+/// The tablets of this backend.
+#[derive(Debug)]
+pub struct TabletStore {
+    disks: Vec<Arc<Disk>>,
+    tablets: RwLock<HashMap<u64, Arc<Tablet>>>,
+    bad: RwLock<HashMap<u64, BadTablet>>,
+    staging: Staging,
+    publishing: Mutex<()>,
+    changes: Notify,
+}
+
+/// A tablet that is not served.
+#[derive(Debug, Clone)]
+pub struct BadTablet {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Where it lies.
+    pub(crate) disk: Arc<Disk>,
+    /// Why.
+    pub reason: String,
+}
+
+impl TabletStore {
+    /// Claim the directories and read what is in them, all at the same time. Blocking.
+    pub fn open(roots: &[PathBuf]) -> Result<Arc<TabletStore>> {
+        let disks = roots.iter().map(|root| Disk::open(root).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        let store = TabletStore {
+            disks,
+            tablets: RwLock::default(),
+            bad: RwLock::default(),
+            staging: Staging::default(),
+            publishing: Mutex::default(),
+            changes: Notify::new(),
+        };
+        store.cluster_id()?;
+        std::thread::scope(|scope| {
+            let loading: Vec<_> = store.disks.iter().map(|disk| scope.spawn(|| store.load_disk(disk))).collect();
+            for loaded in loading {
+                loaded.join().map_err(|_| Error::bug("a thread that read a data directory panicked"))??;
+            }
+            Ok::<(), Error>(())
+        })?;
+        Ok(Arc::new(store))
+    }
+
+    fn load_disk(&self, disk: &Arc<Disk>) -> Result<()> {
+        for id in id_entries(&disk.layout().data())? {
+            self.load_tablet(disk, id)?;
+        }
+        self.staging.load(disk)?;
+        self.measure_trash(disk);
+        Ok(())
+    }
+
+    fn load_tablet(&self, disk: &Arc<Disk>, id: u64) -> Result<()> {
+        let dir = disk.layout().tablet(id);
+        let meta = match TabletMeta::load(&meta_file(&dir)) {
+            Ok(meta) if meta.tablet_id == id => meta,
+            Ok(meta) => {
+                self.set_bad(disk, id, format!("{} describes tablet {}", dir.display(), meta.tablet_id));
+                return Ok(());
+            }
+            Err(error) if error.kind() == coffer_stdx::ErrorKind::NotFound => return self.move_to_trash(disk, id),
+            Err(error) => {
+                self.set_bad(disk, id, error.message().to_owned());
+                return Ok(());
+            }
+        };
+        match tidy(&dir, &meta) {
+            Ok(()) => self.register_newest(disk, meta),
+            Err(error) => {
+                self.set_bad(disk, id, error.message().to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Two disks may hold the same tablet after one of them was brought back; the older copy goes to the trash.
+    fn register_newest(&self, disk: &Arc<Disk>, meta: TabletMeta) -> Result<()> {
+        let id = meta.tablet_id;
+        let mut tablets = sync::write(&self.tablets);
+        match tablets.get(&id).cloned() {
+            Some(other) if other.meta().version >= meta.version => {
+                drop(tablets);
+                self.move_to_trash(disk, id)
+            }
+            other => {
+                tablets.insert(id, Arc::new(Tablet::new(disk.clone(), meta)));
+                drop(tablets);
+                other.map_or(Ok(()), |other| self.move_to_trash(other.disk(), id))
+            }
+        }
+    }
+
+    /// The data directories.
+    pub fn disks(&self) -> &[Arc<Disk>] {
+        &self.disks
+    }
+
+    /// A healthy tablet.
+    pub fn tablet(&self, id: u64) -> Option<Arc<Tablet>> {
+        sync::read(&self.tablets).get(&id).cloned()
+    }
+
+    /// A healthy tablet, or why there is none: NotFound or Corrupt.
+    pub fn find(&self, id: u64) -> Result<Arc<Tablet>> {
+        if let Some(tablet) = self.tablet(id) {
+            return Ok(tablet);
+        }
+        match sync::read(&self.bad).get(&id) {
+            Some(bad) => Err(Error::corrupt(format!("tablet {id} is bad: {}", bad.reason))),
+            None => Err(Error::not_found(format!("tablet {id} is not on this backend"))),
+        }
+    }
+
+    /// All healthy tablets, in no order.
+    pub fn tablets(&self) -> Vec<Arc<Tablet>> {
+        sync::read(&self.tablets).values().cloned().collect()
+    }
+
+    /// All bad tablets.
+    pub fn bad_tablets(&self) -> Vec<(u64, BadTablet)> {
+        sync::read(&self.bad).iter().map(|(id, bad)| (*id, bad.clone())).collect()
+    }
+
+    /// Healthy tablets.
+    pub fn count(&self) -> usize {
+        sync::read(&self.tablets).len()
+    }
+
+    /// Stop serving a tablet whose bytes turned out to be wrong; its files stay.
+    pub fn mark_bad(&self, id: u64, reason: &str) {
+        if let Some(tablet) = sync::write(&self.tablets).remove(&id) {
+            self.set_bad(tablet.disk(), id, reason.to_owned());
+            self.changed();
+        }
+    }
+
+    fn set_bad(&self, disk: &Arc<Disk>, id: u64, reason: String) {
+        tracing::error!(tablet = id, reason, "tablet is bad and not served");
+        let bad = BadTablet { path: disk.layout().tablet(id), disk: disk.clone(), reason };
+        sync::write(&self.bad).insert(id, bad);
+    }
+
+    pub(crate) fn take_bad(&self, id: u64) -> Option<BadTablet> {
+        sync::write(&self.bad).remove(&id)
+    }
+
+    pub(crate) fn take(&self, id: u64) -> Option<Arc<Tablet>> {
+        sync::write(&self.tablets).remove(&id)
+    }
+
+    pub(crate) fn register(&self, tablet: Tablet) {
+        sync::write(&self.tablets).insert(tablet.id(), Arc::new(tablet));
+    }
+
+    pub(crate) fn staging(&self) -> &Staging {
+        &self.staging
+    }
+
+    pub(crate) fn publishing(&self) -> &Mutex<()> {
+        &self.publishing
+    }
+
+    /// The disk that holds a tablet, or the one where it should be created.
+    pub(crate) fn disk_of(&self, tablet: u64) -> Result<Arc<Disk>> {
+        match self.tablet(tablet) {
+            Some(tablet) => Ok(tablet.disk().clone()),
+            None => self.choose_disk(0),
+        }
+    }
+
+    /// The usable disk with the most space, if `bytes` fit there.
+    pub fn choose_disk(&self, bytes: u64) -> Result<Arc<Disk>> {
+        let usable = self.disks.iter().filter(|disk| disk.usable());
+        let best = usable.map(|disk| (disk.space().1, disk)).max_by_key(|(available, _)| *available);
+        match best {
+            Some((available, disk)) if available > bytes => Ok(disk.clone()),
+            Some((available, _)) => {
+                Err(Error::no_space(format!("{bytes} bytes are needed, no data directory has more than {available}")))
+            }
+            None => Err(Error::unavailable("no data directory of this backend works")),
+        }
+    }
+
+    /// The cluster that the directories belong to; `None` while all are new. Directories of two clusters are refused.
+    pub fn cluster_id(&self) -> Result<Option<String>> {
+        let mut found: Option<(String, &Path)> = None;
+        for disk in &self.disks {
+            let Some(id) = disk.cluster_id()? else { continue };
+            match &found {
+                Some((other, path)) if *other != id => {
+                    return Err(Error::conflict(format!(
+                        "data directory {} belongs to cluster {other}, {} to cluster {id}",
+                        path.display(),
+                        disk.root().display()
+                    )));
+                }
+                _ => found = Some((id, disk.root())),
+            }
+        }
+        Ok(found.map(|(id, _)| id))
+    }
+
+    /// Join a cluster, once for good.
+    pub fn join_cluster(&self, cluster_id: &str) -> Result<()> {
+        if let Some(mine) = self.cluster_id()?.filter(|mine| mine != cluster_id) {
+            return Err(Error::conflict(format!(
+                "this backend belongs to cluster {mine}, not to {cluster_id}; to join another cluster, empty its data directories"
+            )));
+        }
+        for disk in &self.disks {
+            if disk.cluster_id()?.is_none() {
+                disk.set_cluster_id(cluster_id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The highest leader term seen here.
+    pub fn leader_term(&self) -> Result<u64> {
+        self.disks.iter().try_fold(0, |highest, disk| disk.leader_term().map(|term| term.max(highest)))
+    }
+
+    /// Remember a term, durable on every disk that works.
+    pub fn set_leader_term(&self, term: u64) -> Result<()> {
+        self.disks.iter().filter(|disk| disk.usable()).try_for_each(|disk| disk.set_leader_term(term))
+    }
+
+    /// Backup and restore jobs that own directories here.
+    pub fn jobs(&self) -> Result<Vec<u64>> {
+        let mut jobs = BTreeSet::new();
+        for disk in &self.disks {
+            jobs.extend(id_entries(&disk.layout().snapshots())?);
+            jobs.extend(id_entries(&disk.layout().restores())?);
+        }
+        Ok(jobs.into_iter().collect())
+    }
+
+    /// Put restored tablets in force: each directory holds a meta and its files, all of it durable, on `disk`. Tablets
+    /// that are in force already are left as they are.
+    pub fn adopt(&self, disk: &Arc<Disk>, dirs: &[PathBuf]) -> Result<()> {
+        let _no_publish = sync::lock(&self.publishing);
+        let mut adopted = Vec::new();
+        for dir in dirs {
+            let meta = match TabletMeta::load(&meta_file(dir)) {
+                Ok(meta) => meta,
+                Err(error) => match dir.file_name().and_then(crate::tablet::layout::parse_id) {
+                    Some(id) if !dir.exists() && self.tablet(id).is_some() => continue,
+                    _ => return Err(error),
+                },
+            };
+            if self.tablet(meta.tablet_id).is_none() {
+                let target = disk.layout().tablet(meta.tablet_id);
+                fsx::rename(dir, &target)?;
+                adopted.push(Tablet::new(disk.clone(), meta));
+            }
+        }
+        fsx::sync_filesystem(disk.root())?;
+        adopted.into_iter().for_each(|tablet| self.register(tablet));
+        self.changed();
+        Ok(())
+    }
+
+    /// Tablets came, went or changed version.
+    pub(crate) fn changed(&self) {
+        self.changes.notify_one();
+    }
+
+    /// Wait for the next change; changes while nobody waits are seen by the next wait.
+    pub async fn wait_for_change(&self) {
+        self.changes.notified().await;
+    }
+}
+
+/// Remove what a publish that did not end left in a tablet's directory, and look that every file is there.
+fn tidy(dir: &Path, meta: &TabletMeta) -> Result<()> {
+    let mut missing: HashSet<&str> = meta.files().map(|file| file.name.as_str()).collect();
+    for entry in std::fs::read_dir(dir).context(|| format!("list {}", dir.display()))? {
+        let entry = entry.context(|| format!("list {}", dir.display()))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name != META && !missing.remove(name.as_ref()) {
+            fsx::remove(&entry.path())?;
+        }
+    }
+    match missing.into_iter().next() {
+        Some(name) => Err(Error::corrupt(format!("file {} is missing", dir.join(name).display()))),
+        None => Ok(()),
+    }
+}
