@@ -1,1 +1,135 @@
 //! The broker: the object store trait, served over gRPC.
+//!
+//! A broker keeps nothing. It turns the seven calls of broker.proto into calls on a [`coffer_store::Store`], bounds the
+//! memory they need, and counts them. Killing it loses the streams that pass through it and nothing else: an object
+//! that was not complete is not visible, and its sender tries again here or at another broker.
+//!
+//! Modules, bottom to top: `config`, `limits`, `metrics` | `stores` | `receive` | `service`, `http`.
+
+pub mod config;
+pub mod http;
+pub mod limits;
+pub mod metrics;
+pub mod receive;
+pub mod service;
+pub mod stores;
+
+use coffer_proto::channel::{MAX_MESSAGE_BYTES, incoming, server};
+use coffer_proto::v1::broker_server::BrokerServer;
+use coffer_stdx::error::Context;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::{Error, Result};
+use coffer_store::{Budget, LocalAccess};
+use config::Config;
+use limits::Shares;
+use metrics::Metrics;
+use service::Service;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stores::Stores;
+use tokio::net::TcpListener;
+
+/// Listen and serve until `shutdown` begins, then let running requests finish.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
+    Bound::bind(config).await?.serve(shutdown).await
+}
+
+/// A broker that has its ports but does not serve yet.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+impl Bound {
+    /// Take the ports.
+    pub async fn bind(config: Config) -> Result<Bound> {
+        config.check()?;
+        let grpc = listen("listen", &config.listen).await?;
+        let http = listen("http_listen", &config.http_listen).await?;
+        Ok(Bound { config, grpc, http })
+    }
+
+    /// Where gRPC answers; the port is real even when the configured one is 0.
+    pub fn grpc_address(&self) -> Result<SocketAddr> {
+        self.grpc.local_addr().context(|| "look at the gRPC port")
+    }
+
+    /// Where HTTP answers.
+    pub fn http_address(&self) -> Result<SocketAddr> {
+        self.http.local_addr().context(|| "look at the HTTP port")
+    }
+
+    /// Serve until `shutdown` begins, then let running requests finish for the configured time.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
+        let config = &self.config;
+        let metrics = Metrics::new()?;
+        let shares = Shares::of(config.memory_budget_mib);
+        let [reads, writes, parts] = [shares.reads, shares.writes, shares.parts].map(Budget::new);
+        let access = LocalAccess { roots: config.local_roots.clone() };
+        let stores = Arc::new(Stores::new(access, config.allow_null, parts.clone(), metrics.clone()));
+        let pages = http::Pages {
+            metrics: metrics.clone(),
+            budgets: vec![("reads", reads.clone()), ("writes", writes.clone()), ("parts", parts)],
+            shutdown: shutdown.clone(),
+        };
+        tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, roots = ?config.local_roots, "broker serves");
+
+        let sweep = sweep(Arc::clone(&stores), Duration::from_secs(config.store_idle_seconds), shutdown.clone());
+        let sweep = tokio::spawn(sweep);
+        let drain = Duration::from_secs(config.drain_seconds);
+        let service = BrokerServer::new(Service::new(stores, metrics, reads, writes))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let token = shutdown.token();
+        let grpc = server()
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming(self.grpc), async move { token.cancelled().await });
+        let token = shutdown.token();
+        let http = axum::serve(self.http, http::router(pages))
+            .with_graceful_shutdown(async move { token.cancelled().await })
+            .into_future();
+        let both = async {
+            tokio::try_join!(
+                async { grpc.await.map_err(|error| Error::unavailable(format!("gRPC server: {error}"))) },
+                async { http.await.context(|| "HTTP server") },
+            )
+        };
+        let outcome = tokio::select! {
+            outcome = both => outcome.map(|_| ()),
+            () = drained(&shutdown, drain) => {
+                tracing::warn!(seconds = drain.as_secs(), "requests still running are cut off");
+                Ok(())
+            }
+        };
+        sweep.abort();
+        tracing::info!("broker stopped");
+        outcome
+    }
+}
+
+/// Until the time after the beginning of the shutdown is up.
+async fn drained(shutdown: &Shutdown, drain: Duration) {
+    shutdown.begun().await;
+    tokio::time::sleep(drain).await;
+}
+
+async fn sweep(stores: Arc<Stores>, idle: Duration, shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(limits::SWEEP_EVERY);
+    while !shutdown.is_begun() {
+        ticks.tick().await;
+        stores.sweep(Instant::now(), idle);
+    }
+}
+
+async fn listen(option: &str, address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; another process has this port: stop it or choose another port",
+            _ => "",
+        };
+        Error::unavailable(format!("cannot listen on {address} (option {option}): {error}{advice}"))
+    })
+}

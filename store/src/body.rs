@@ -171,7 +171,7 @@ mod tests {
         };
         assert_eq!(error, Error::cancelled("end"));
         assert_eq!(all, (0..98).collect::<Vec<u8>>());
-        assert_eq!(lengths, [3, 3, 16, 16, 8, 1, 16, 16, 16, 1, 2]);
+        assert_eq!(lengths, [1, 2, 3, 16, 16, 8, 1, 16, 16, 16, 1, 2]);
     }
 
     #[tokio::test]

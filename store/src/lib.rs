@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 pub mod body;
+pub mod budget;
 pub mod faulty;
 pub mod local;
 pub mod memory;
@@ -32,7 +33,8 @@ pub mod remote;
 pub mod retrying;
 
 pub use body::{from_bytes, read_all, rechunk};
-pub use open::open;
+pub use budget::Budget;
+pub use open::{open, open_within};
 
 /// The bytes of an object, in order, in chunks of any size. An error ends it.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;

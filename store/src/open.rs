@@ -3,16 +3,24 @@
 use crate::local::LocalStore;
 use crate::remote::RemoteStore;
 use crate::retrying::Retrying;
-use crate::{LocalAccess, Store};
+use crate::{Budget, LocalAccess, Store};
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::retry::Policy;
 use coffer_stdx::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 
+/// Memory for the parts of uploads of one store that shares no budget.
+const PARTS_BYTES: u64 = 64 << 20;
+
 /// Open the store that `spec` describes. Nothing is connected yet, so a wrong address shows on first use; a wrong
 /// description shows here. Call it within a tokio runtime.
 pub fn open(spec: &StorageSpec, access: &LocalAccess) -> Result<Arc<dyn Store>> {
+    open_within(spec, access, &Budget::new(PARTS_BYTES))
+}
+
+/// [`open`], with the parts of uploads taken from a budget that other stores share.
+pub fn open_within(spec: &StorageSpec, access: &LocalAccess, parts: &Budget) -> Result<Arc<dyn Store>> {
     if !spec.brokers.is_empty() {
         let remote = RemoteStore::open(spec)?;
         return Ok(Arc::new(Retrying::new(Arc::new(remote), Policy::CALL)));

@@ -1,0 +1,94 @@
+//! The broker's configuration: one TOML file, every option with a default. `deploy/config/broker.toml` lists them all.
+
+use coffer_stdx::telemetry::LogConfig;
+use coffer_stdx::{Error, Result};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Options of a broker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where frontends and backends reach this broker, `host:port`. Default `0.0.0.0:8000`.
+    pub listen: String,
+    /// Where `/metrics` and `/health` answer, `host:port`. Default `0.0.0.0:8001`.
+    pub http_listen: String,
+    /// Directories of this host, mounted file systems among them, below which `file://` locations may lie. Default: none.
+    pub local_roots: Vec<PathBuf>,
+    /// Memory for bytes on their way, shared by all streams, MiB; what does not fit waits. Default 128, at least 16.
+    pub memory_budget_mib: u64,
+    /// Serve `null://` locations, which throw away what is put there: for measurements. Default false.
+    pub allow_null: bool,
+    /// How long a stopping broker lets running requests finish, seconds. Default 30.
+    pub drain_seconds: u64,
+    /// How long a connection to a storage is kept without use, seconds. Default 600.
+    pub store_idle_seconds: u64,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: "0.0.0.0:8000".to_owned(),
+            http_listen: "0.0.0.0:8001".to_owned(),
+            local_roots: Vec::new(),
+            memory_budget_mib: 128,
+            allow_null: false,
+            drain_seconds: 30,
+            store_idle_seconds: 600,
+            log: LogConfig::default(),
+        }
+    }
+}
+
+const SMALLEST_BUDGET_MIB: u64 = 16;
+const LARGEST_BUDGET_MIB: u64 = 1 << 20;
+
+impl Config {
+    /// Refuse values that cannot work, by the name of the option.
+    pub fn check(&self) -> Result<()> {
+        for (option, address) in [("listen", &self.listen), ("http_listen", &self.http_listen)] {
+            let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                return Err(Error::invalid(format!("option {option} = '{address}' must be host:port")));
+            }
+        }
+        if !(SMALLEST_BUDGET_MIB..=LARGEST_BUDGET_MIB).contains(&self.memory_budget_mib) {
+            return Err(Error::invalid(format!(
+                "option memory_budget_mib = {} must be from {SMALLEST_BUDGET_MIB} to {LARGEST_BUDGET_MIB}",
+                self.memory_budget_mib
+            )));
+        }
+        match self.local_roots.iter().find(|root| !root.is_absolute()) {
+            Some(root) => Err(Error::invalid(format!("option local_roots: '{}' must be absolute", root.display()))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<()> {
+        let config: Config = toml::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
+        config.check()
+    }
+
+    #[test]
+    fn defaults_work_and_faults_are_named() {
+        checked("").unwrap();
+        checked("listen = '127.0.0.1:0'\nlocal_roots = ['/backup']\n[log]\nlevel = 'debug'").unwrap();
+        for (text, says) in [
+            ("listen = 'nohost'", "listen"),
+            ("http_listen = 'h:99999'", "http_listen"),
+            ("memory_budget_mib = 1", "memory_budget_mib"),
+            ("local_roots = ['here']", "'here' must be absolute"),
+            ("allow_nul = true", "allow_nul"),
+        ] {
+            let error = checked(text).unwrap_err();
+            assert!(error.message().contains(says), "{error}");
+        }
+    }
+}

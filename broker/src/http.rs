@@ -1,0 +1,43 @@
+//! `/health` for load balancers and people, `/metrics` for Prometheus.
+
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_store::Budget;
+use std::sync::Arc;
+
+/// What the pages show.
+#[derive(Debug)]
+pub struct Pages {
+    /// The numbers.
+    pub metrics: Metrics,
+    /// Budgets by the name of their share.
+    pub budgets: Vec<(&'static str, Budget)>,
+    /// Whether the broker is stopping.
+    pub shutdown: Shutdown,
+}
+
+/// The routes.
+pub fn router(pages: Pages) -> Router {
+    Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(Arc::new(pages))
+}
+
+async fn health(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.shutdown.is_begun() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
+        false => "ok\n".into_response(),
+    }
+}
+
+async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
+    let budgets: Vec<(&str, &Budget)> = pages.budgets.iter().map(|(share, budget)| (*share, budget)).collect();
+    match pages.metrics.render(&budgets) {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,209 @@
+//! broker.proto in front of the stores. Stateless: every request names its storage.
+//!
+//! Each request is counted, timed and logged once, here, with its location and never with its properties. A stream takes
+//! its memory from the budget before it touches the storage and gives it back when it ends, however it ends.
+
+use crate::limits::{READ_STREAM_BYTES, WRITE_STREAM_BYTES};
+use crate::metrics::{InFlight, Metrics};
+use crate::receive;
+use crate::stores::Stores;
+use coffer_proto::channel::MESSAGE_BYTES;
+use coffer_proto::status::to_status;
+use coffer_proto::v1;
+use coffer_proto::v1::broker_server::Broker;
+use coffer_stdx::time::now_ms;
+use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_store::budget::Permit;
+use coffer_store::{Budget, ByteStream, ObjectInfo, PutOptions, Store, rechunk};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
+use std::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The service.
+#[derive(Debug)]
+pub struct Service {
+    stores: Arc<Stores>,
+    metrics: Metrics,
+    reads: Budget,
+    writes: Budget,
+    started_ms: u64,
+}
+
+impl Service {
+    /// Serve `stores`, with memory for streams from two budgets.
+    pub fn new(stores: Arc<Stores>, metrics: Metrics, reads: Budget, writes: Budget) -> Service {
+        Service { stores, metrics, reads, writes, started_ms: now_ms() }
+    }
+
+    fn store(&self, spec: Option<v1::StorageSpec>) -> Result<Arc<dyn Store>> {
+        self.stores.get(spec, Instant::now())
+    }
+
+    fn begin(&self, operation: &'static str, storage: &Option<v1::StorageSpec>, path: &str) -> Running {
+        Running {
+            operation,
+            location: storage.as_ref().map(|spec| spec.location.clone()).unwrap_or_default(),
+            path: path.to_owned(),
+            started: Instant::now(),
+            metrics: self.metrics.clone(),
+            _in_flight: self.metrics.begin(operation),
+            ended: false,
+        }
+    }
+
+    async fn read_body(&self, request: v1::ReadRequest) -> Result<(ByteStream, Permit)> {
+        let end = match request.length {
+            0 => u64::MAX,
+            length => request.offset.saturating_add(length),
+        };
+        let store = self.store(request.storage)?;
+        let permit = self.reads.take(READ_STREAM_BYTES).await;
+        let body = store.get(&request.path, Some(request.offset..end)).await?;
+        Ok((rechunk(body, MESSAGE_BYTES), permit))
+    }
+
+    async fn write_body(&self, open: v1::OpenWrite, messages: Streaming<v1::WriteObject>) -> Result<ObjectInfo> {
+        let store = self.store(open.storage)?;
+        let _permit = self.writes.take(WRITE_STREAM_BYTES).await;
+        let received = self.metrics.received.clone();
+        let body = receive::body(messages, move |bytes| received.inc_by(bytes));
+        let length_hint = (open.length_hint > 0).then_some(open.length_hint);
+        store.put(&open.path, body, PutOptions { create_new: open.create_new, length_hint }).await
+    }
+}
+
+/// A request being served: says once how it ended.
+#[derive(Debug)]
+struct Running {
+    operation: &'static str,
+    location: String,
+    path: String,
+    started: Instant,
+    metrics: Metrics,
+    _in_flight: InFlight,
+    ended: bool,
+}
+
+impl Running {
+    fn end(&mut self, error: Option<&Error>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.metrics.end(self.operation, error.map_or("ok", |error| error.kind().name()));
+        let (operation, location, path) = (self.operation, &self.location, &self.path);
+        let ms = self.started.elapsed().as_millis() as u64;
+        match error {
+            None => tracing::debug!(operation, location, path, ms, "served"),
+            // Asking whether something is there is no fault.
+            Some(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::debug!(operation, location, path, ms, %error, "not found");
+            }
+            Some(error) => tracing::warn!(operation, location, path, ms, %error, "request failed"),
+        }
+    }
+
+    fn answer<T>(mut self, outcome: Result<T>) -> Answer<T> {
+        self.end(outcome.as_ref().err());
+        outcome.map(Response::new).map_err(|error| to_status(&error))
+    }
+
+    /// The items of a stream as answers; the request ends with it.
+    fn answers<T: Send + 'static>(
+        mut self,
+        items: impl futures::Stream<Item = Result<T>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T, Status>> {
+        let mut items = items.boxed();
+        futures::stream::poll_fn(move |context| {
+            let item = futures::ready!(items.poll_next_unpin(context));
+            match &item {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => self.end(Some(error)),
+                None => self.end(None),
+            }
+            std::task::Poll::Ready(item.map(|item| item.map_err(|error| to_status(&error))))
+        })
+        .boxed()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A request that is dropped before its end was given up by its peer.
+        self.end(Some(&Error::cancelled("the peer gave up")));
+    }
+}
+
+fn info(info: ObjectInfo) -> v1::ObjectInfo {
+    v1::ObjectInfo { path: info.path, bytes: info.bytes, modified_ms: info.modified_ms }
+}
+
+#[tonic::async_trait]
+impl Broker for Service {
+    type ListStream = BoxStream<'static, Result<v1::ObjectInfo, Status>>;
+    type ReadStream = BoxStream<'static, Result<v1::ReadChunk, Status>>;
+
+    async fn ping(&self, _request: Request<v1::PingRequest>) -> Answer<v1::PingReply> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(Response::new(v1::PingReply { start_time_ms: self.started_ms, version }))
+    }
+
+    async fn stat(&self, request: Request<v1::PathRequest>) -> Answer<v1::ObjectInfo> {
+        let request = request.into_inner();
+        let running = self.begin("stat", &request.storage, &request.path);
+        let outcome = async { self.store(request.storage)?.stat(&request.path).await }.await;
+        running.answer(outcome.map(info))
+    }
+
+    async fn list(&self, request: Request<v1::PathRequest>) -> Answer<Self::ListStream> {
+        let request = request.into_inner();
+        let running = self.begin("list", &request.storage, &request.path);
+        match async { self.store(request.storage)?.list(&request.path).await }.await {
+            Ok(listing) => Ok(Response::new(running.answers(listing.map_ok(info)))),
+            Err(error) => running.answer(Err(error)),
+        }
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Answer<Self::ReadStream> {
+        let request = request.into_inner();
+        let running = self.begin("read", &request.storage, &request.path);
+        let mut offset = request.offset;
+        let (body, permit) = match self.read_body(request).await {
+            Ok(opened) => opened,
+            Err(error) => return running.answer(Err(error)),
+        };
+        let sent = self.metrics.sent.clone();
+        let chunks = body.map_ok(move |data| {
+            let _held = &permit;
+            let chunk = v1::ReadChunk { offset, crc32c: crc32c::crc32c(&data), data };
+            offset += chunk.data.len() as u64;
+            sent.inc_by(chunk.data.len() as u64);
+            chunk
+        });
+        Ok(Response::new(running.answers(chunks)))
+    }
+
+    async fn write(&self, request: Request<Streaming<v1::WriteObject>>) -> Answer<v1::ObjectInfo> {
+        let mut messages = request.into_inner();
+        let open = receive::opening(&mut messages).await.map_err(|error| to_status(&error))?;
+        let running = self.begin("write", &open.storage, &open.path);
+        running.answer(self.write_body(open, messages).await.map(info))
+    }
+
+    async fn rename(&self, request: Request<v1::RenameRequest>) -> Answer<v1::RenameReply> {
+        let request = request.into_inner();
+        let running = self.begin("rename", &request.storage, &request.from);
+        let outcome = async { self.store(request.storage)?.rename(&request.from, &request.to).await }.await;
+        running.answer(outcome.map(|()| v1::RenameReply {}))
+    }
+
+    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteReply> {
+        let request = request.into_inner();
+        let running = self.begin("delete", &request.storage, &request.path);
+        let outcome = async { self.store(request.storage)?.delete(&request.path, request.recursive).await }.await;
+        running.answer(outcome.map(|()| v1::DeleteReply {}))
+    }
+}
