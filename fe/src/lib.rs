@@ -3,6 +3,7 @@
 //! Modules, bottom to top (each imports only from those above it in this list):
 //! `error config limits metrics | sql | catalog | meta | raft | backends | load | query | job | exec | mysql rpc http | node`.
 
+pub mod backends;
 pub mod catalog;
 pub mod config;
 pub mod error;

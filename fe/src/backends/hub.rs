@@ -1,0 +1,68 @@
+//! The parts that links, reconciler and brokers share.
+
+use super::brokers::Brokers;
+use super::registry::Registry;
+use super::tasks::Tasks;
+use crate::config::Config;
+use coffer_proto::ids::{BackendId, TransactionId};
+use coffer_proto::v1;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+
+/// Events kept for receivers that are slow.
+const EVENTS_KEPT: usize = 1_024;
+
+/// Something happened to a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It registered.
+    Up {
+        /// Which.
+        backend: BackendId,
+        /// Loads written there but neither published nor discarded.
+        staged: Vec<TransactionId>,
+    },
+    /// Its stream broke.
+    Down {
+        /// Which.
+        backend: BackendId,
+    },
+}
+
+/// Registry, tasks and brokers.
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) config: Arc<Config>,
+    pub(super) registry: Registry,
+    pub(super) tasks: Tasks,
+    pub(super) brokers: Brokers,
+    pub(super) events: broadcast::Sender<Event>,
+}
+
+impl Hub {
+    pub(super) fn new(config: Arc<Config>) -> Hub {
+        Hub {
+            config,
+            registry: Registry::default(),
+            tasks: Tasks::default(),
+            brokers: Brokers::default(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+        }
+    }
+
+    /// Where backends answer: those that ever registered with this leader.
+    pub(super) fn addresses(&self) -> Vec<v1::BackendAddress> {
+        let known = self.registry.ids().into_iter().filter_map(|id| Some((id, self.registry.status(id)?)));
+        known
+            .filter(|(_, status)| status.http_port != 0)
+            .map(|(id, status)| {
+                let host = status.address.rsplit_once(':').map_or("", |(host, _)| host);
+                v1::BackendAddress {
+                    backend_id: id.0,
+                    http: format!("{host}:{}", status.http_port),
+                    grpc: status.address,
+                }
+            })
+            .collect()
+    }
+}

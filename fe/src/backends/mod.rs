@@ -1,0 +1,171 @@
+//! What the leader knows about backends and brokers, and how it makes backends work.
+//!
+//! While this frontend leads it holds one `Agent.Control` stream to every backend of the catalog ([`control`]). Down go
+//! tasks ([`tasks`]), up come heartbeats, tablet reports, progress and results ([`registry`]). Brokers are pinged by every
+//! frontend ([`brokers`]). Nothing here is replicated: a new leader starts empty and hears everything again within a
+//! second; what a backend holds that nobody claims any more is removed after each report ([`reconcile`]).
+//!
+//! A task is known by its id. [`Backends::run`] sends it, sends it again after a reconnect, and answers with its result;
+//! dropping the future cancels the task. Running the same id twice at a time is one task.
+//!
+//! Crash of this process: backends finish what they do and keep results only as files; the next leader runs the same ids
+//! again, and a repeated task gives the same result.
+//!
+//! Modules, bottom to top: `registry`, `tasks`, `brokers`, `claims` | `hub` | `control`, `reconcile`, `storage`.
+
+pub mod brokers;
+pub mod claims;
+mod control;
+mod hub;
+pub mod reconcile;
+pub mod registry;
+mod storage;
+pub mod tasks;
+
+pub use brokers::BrokerStatus;
+pub use hub::Event;
+pub use registry::{BackendStatus, Presence, TabletSums};
+
+use crate::catalog::cluster::Repository;
+use crate::catalog::table::Tablet;
+use crate::config::Config;
+use crate::meta::state::State;
+use crate::raft::Meta;
+use coffer_proto::ids::{BackendId, TabletId};
+use coffer_proto::v1;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::{Error, Result};
+use hub::Hub;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// How long a task waits for a backend that went away before its caller hears of it.
+pub const DEAD_AFTER: Duration = Duration::from_secs(15);
+
+/// The handle that everything above uses; cloned freely.
+#[derive(Clone, Debug)]
+pub struct Backends {
+    hub: Arc<Hub>,
+}
+
+/// Start talking to the backends and brokers of the catalog; ends with `shutdown`.
+pub fn start(meta: Meta, config: Arc<Config>, shutdown: Shutdown) -> Backends {
+    let hub = Arc::new(Hub::new(config));
+    shutdown.spawn(control::supervise(meta.clone(), Arc::clone(&hub), shutdown.clone()));
+    shutdown.spawn(reconcile::follow(meta.clone(), Arc::clone(&hub), shutdown.clone()));
+    shutdown.spawn(brokers::supervise(meta, Arc::clone(&hub), shutdown.clone()));
+    Backends { hub }
+}
+
+impl Backends {
+    /// Knows no backend and never will: for tests of what stands above.
+    pub fn disconnected(config: Arc<Config>) -> Backends {
+        Backends { hub: Arc::new(Hub::new(config)) }
+    }
+
+    /// What a backend last said about itself; `None` while it was never tried.
+    pub fn status(&self, backend: BackendId) -> Option<BackendStatus> {
+        self.hub.registry.status(backend)
+    }
+
+    /// Whether its stream is up and it was heard of lately.
+    pub fn alive(&self, backend: BackendId) -> bool {
+        self.hub.registry.presence(backend) == Presence::Up
+    }
+
+    /// Whether it is there, and if not, since when.
+    pub fn presence(&self, backend: BackendId) -> Presence {
+        self.hub.registry.presence(backend)
+    }
+
+    /// Where the backends answer that have registered at least once since this frontend leads.
+    pub fn addresses(&self) -> Vec<v1::BackendAddress> {
+        self.hub.addresses()
+    }
+
+    /// What one backend reported about one tablet.
+    pub fn tablet_stat(&self, tablet: TabletId, backend: BackendId) -> Option<v1::TabletStat> {
+        self.hub.registry.tablet_stat(tablet, backend)
+    }
+
+    /// Sums over tablets, for SHOW.
+    pub fn tablet_sums<'a>(&self, tablets: impl IntoIterator<Item = &'a Tablet>) -> TabletSums {
+        self.hub.registry.sums(tablets)
+    }
+
+    /// A number that changes when a backend or broker comes or goes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.hub.registry.changes()
+    }
+
+    /// What happens to backends, from now on. A receiver that falls behind by more than a thousand loses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.hub.events.subscribe()
+    }
+
+    /// How a broker answers; `None` while it was never tried.
+    pub fn broker_status(&self, name: &str, address: &str) -> Option<BrokerStatus> {
+        self.hub.brokers.status(name, address)
+    }
+
+    /// How to reach the storage of a repository, seen from `near` (a host name, or empty): brokers that are alive first,
+    /// the ones on that host before others.
+    pub fn storage(&self, state: &State, repository: &Repository, near: &str) -> Result<v1::StorageSpec> {
+        storage::spec(&self.hub.brokers, &state.brokers, repository, near)
+    }
+
+    /// Do a task on a backend and wait for its result. `Unavailable` when the backend stays away for [`DEAD_AFTER`],
+    /// `NotLeader` when this frontend stops leading.
+    pub async fn run(
+        &self,
+        backend: BackendId,
+        task_id: String,
+        work: v1::task::Work,
+    ) -> Result<Option<v1::task_result::Output>> {
+        self.run_with_progress(backend, task_id, work, |_| ()).await
+    }
+
+    /// As [`Backends::run`]; `on_progress` is called with what the backend says in between.
+    pub async fn run_with_progress(
+        &self,
+        backend: BackendId,
+        task_id: String,
+        work: v1::task::Work,
+        on_progress: impl Fn(&v1::Progress) + Send,
+    ) -> Result<Option<v1::task_result::Output>> {
+        let mut changes = self.hub.registry.changes();
+        let mut handle = self.hub.tasks.submit(backend, task_id, work)?;
+        loop {
+            let seen = handle.state();
+            if let Some(result) = seen.result {
+                return result;
+            }
+            if let Some(progress) = &seen.progress {
+                on_progress(progress);
+            }
+            let patience = match self.hub.registry.presence(backend) {
+                Presence::Up => Duration::MAX,
+                Presence::Down { since } => DEAD_AFTER.saturating_sub(since),
+                Presence::Unknown => return Err(self.away(backend)),
+            };
+            tokio::select! {
+                () = handle.changed() => (),
+                _ = changes.changed() => (),
+                () = sleep(patience) => return Err(self.away(backend)),
+            }
+        }
+    }
+
+    fn away(&self, backend: BackendId) -> Error {
+        match self.hub.registry.status(backend) {
+            Some(status) => Error::unavailable(format!("backend {} is not alive: {}", status.address, status.error)),
+            None => Error::unavailable(format!("backend {backend} is not part of the cluster")),
+        }
+    }
+}
+
+/// [`Duration::MAX`] means for ever; tokio would cut it at about 30 years, which is the same.
+async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}

@@ -1,0 +1,105 @@
+//! How to reach the storage of a repository, best way first.
+
+use super::brokers::Brokers;
+use crate::catalog::cluster::{Access, BrokerGroup, Repository};
+use crate::error;
+use coffer_proto::v1::StorageSpec;
+use coffer_stdx::{Error, Result};
+use std::collections::BTreeMap;
+
+/// How good a broker is: dead ones are left out, those not tried yet come after those that answered.
+fn rank(brokers: &Brokers, name: &str, address: &str, near: &str) -> Option<(u8, u8)> {
+    let tried = match brokers.status(name, address) {
+        Some(status) if status.alive => 0,
+        None => 1,
+        Some(_) => return None,
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    Some((tried, u8::from(host != near)))
+}
+
+pub(super) fn spec(
+    brokers: &Brokers,
+    groups: &BTreeMap<String, BrokerGroup>,
+    repository: &Repository,
+    near: &str,
+) -> Result<StorageSpec> {
+    let mut spec = StorageSpec {
+        location: repository.location.clone(),
+        properties: repository.properties.clone().into_iter().collect(),
+        brokers: Vec::new(),
+    };
+    let Access::Broker(name) = &repository.access else { return Ok(spec) };
+    let group = groups.get(name).ok_or_else(|| error::unknown_broker(name))?;
+    let ranked = group.addresses.iter().filter_map(|address| Some((rank(brokers, name, address, near)?, address)));
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    spec.brokers = ranked.into_iter().map(|(_, address)| address.clone()).collect();
+    if spec.brokers.is_empty() {
+        return Err(none_alive(brokers, name, &group.addresses));
+    }
+    Ok(spec)
+}
+
+fn none_alive(brokers: &Brokers, name: &str, addresses: &[String]) -> Error {
+    let causes = addresses.iter().filter_map(|address| Some(brokers.status(name, address)?.error));
+    let causes: Vec<String> = causes.collect();
+    let why = if causes.is_empty() { "it has no address".to_owned() } else { causes.join("; ") };
+    Error::unavailable(format!("failed to find alive broker: {name} ({why}); see SHOW BROKER"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffer_proto::ids::RepositoryId;
+
+    fn repository(access: Access) -> Repository {
+        Repository {
+            id: RepositoryId(1),
+            name: "r".to_owned(),
+            remote_name: "r".to_owned(),
+            read_only: false,
+            access,
+            location: "file:///x".to_owned(),
+            properties: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+            created_ms: 0,
+        }
+    }
+
+    fn groups(addresses: &[&str]) -> BTreeMap<String, BrokerGroup> {
+        let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+        BTreeMap::from([("b".to_owned(), BrokerGroup { addresses })])
+    }
+
+    #[test]
+    fn alive_brokers_come_first_and_the_near_one_before_others() {
+        let brokers = Brokers::default();
+        let groups = groups(&["new:1", "far:1", "dead:1", "near:1"]);
+        for address in ["far:1", "near:1"] {
+            brokers.pinged("b", address, Ok(1));
+        }
+        brokers.pinged("b", "dead:1", Err(Error::unavailable("broker dead:1: refused")));
+        let access = Access::Broker("b".to_owned());
+        let found = spec(&brokers, &groups, &repository(access), "near").unwrap();
+        assert_eq!(found.brokers, ["near:1", "far:1", "new:1"]);
+        assert_eq!(found.properties["k"], "v");
+    }
+
+    #[test]
+    fn without_a_broker_the_cause_is_named() {
+        let brokers = Brokers::default();
+        brokers.pinged("b", "dead:1", Err(Error::unavailable("broker dead:1: refused")));
+        let repository = |name: &str| repository(Access::Broker(name.to_owned()));
+        let error = spec(&brokers, &groups(&["dead:1"]), &repository("b"), "").unwrap_err();
+        assert!(error.message().starts_with("failed to find alive broker: b (broker dead:1: refused)"), "{error}");
+        assert!(spec(&brokers, &groups(&[]), &repository("b"), "").unwrap_err().message().contains("no address"));
+        let error = spec(&brokers, &groups(&[]), &repository("c"), "").unwrap_err();
+        assert_eq!(error.message(), "broker does not exist: c");
+    }
+
+    #[test]
+    fn direct_access_needs_no_broker() {
+        let found = spec(&Brokers::default(), &BTreeMap::new(), &repository(Access::S3), "").unwrap();
+        assert!(found.brokers.is_empty());
+    }
+}
