@@ -1,0 +1,131 @@
+//! The metadata directory: who may use it, and whose it is.
+//!
+//! ```text
+//! <meta_dir>/lock       held by the running process
+//! <meta_dir>/identity   cluster id and node id, written once before anything else
+//! <meta_dir>/log.redb   the Raft log and vote
+//! <meta_dir>/snapshot   the state up to some entry
+//! ```
+//!
+//! A crash during the first start leaves at most an identity and an empty log; the next start goes on from there.
+
+use super::types::NodeId;
+use crate::error::{Context, Error, Result};
+use coffer_stdx::fsx;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+const FORMAT: u32 = 1;
+/// The id of the first frontend of a cluster.
+const FIRST_NODE: NodeId = 1;
+
+/// An opened metadata directory; dropping it lets another process in.
+pub(super) struct Home {
+    dir: PathBuf,
+    pub(super) identity: Identity,
+    _lock: File,
+}
+
+/// Whose directory it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    format: u32,
+    pub(super) cluster_id: String,
+    pub(super) node_id: NodeId,
+}
+
+impl Home {
+    /// Lock the directory and learn whose it is; a new one starts a new cluster.
+    pub(super) fn open(dir: &Path) -> Result<Home> {
+        fsx::create_dir(dir)?;
+        let lock_path = dir.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.context(|| format!("open {}", lock_path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::conflict(format!(
+                    "metadata directory {} is in use by another frontend process; stop it first",
+                    dir.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context(|| format!("lock {}", lock_path.display()));
+            }
+        }
+        let identity = identity(dir)?;
+        Ok(Home { dir: dir.to_owned(), identity, _lock: lock })
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.dir.join("log.redb")
+    }
+
+    pub(super) fn snapshot(&self) -> PathBuf {
+        self.dir.join("snapshot")
+    }
+}
+
+fn identity(dir: &Path) -> Result<Identity> {
+    let path = dir.join("identity");
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let identity: Identity = serde_json::from_slice(&bytes)
+                .map_err(|error| Error::corrupt(format!("identity file {}: {error}", path.display())))?;
+            if identity.format != FORMAT {
+                let (path, format) = (path.display(), identity.format);
+                return Err(Error::not_supported(format!(
+                    "identity file {path} has format {format}, this program reads {FORMAT}"
+                )));
+            }
+            Ok(identity)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if dir.join("log.redb").try_exists().context(|| format!("look into {}", dir.display()))? {
+                return Err(Error::corrupt(format!(
+                    "metadata directory {} has a log but its identity file is gone",
+                    dir.display()
+                )));
+            }
+            let cluster_id = uuid::Uuid::new_v4().simple().to_string();
+            let identity = Identity { format: FORMAT, cluster_id, node_id: FIRST_NODE };
+            let bytes = serde_json::to_vec_pretty(&identity)
+                .map_err(|error| Error::bug(format!("encode the identity: {error}")))?;
+            fsx::write_durably(&path, &bytes)?;
+            Ok(identity)
+        }
+        Err(error) => Err(error).context(|| format!("read {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffer_stdx::ErrorKind;
+
+    #[test]
+    fn one_process_at_a_time_and_the_identity_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Home::open(dir.path()).unwrap();
+        let refused = Home::open(dir.path()).err().unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        assert!(refused.message().contains("another frontend process"));
+        let identity = first.identity.clone();
+        drop(first);
+        assert_eq!(Home::open(dir.path()).unwrap().identity, identity);
+    }
+
+    #[test]
+    fn a_damaged_or_missing_identity_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = dir.path().join("identity");
+        for content in ["{", r#"{"format":9,"cluster_id":"c","node_id":1}"#] {
+            std::fs::write(&identity, content).unwrap();
+            assert!(Home::open(dir.path()).err().unwrap().message().contains("identity"));
+        }
+        std::fs::remove_file(&identity).unwrap();
+        std::fs::write(dir.path().join("log.redb"), "").unwrap();
+        assert_eq!(Home::open(dir.path()).err().unwrap().kind(), ErrorKind::Corrupt);
+    }
+}
