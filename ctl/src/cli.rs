@@ -17,6 +17,8 @@ pub(crate) enum Command {
     /// A local cluster: frontend, backends and brokers on this machine's loopback.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Load TPC-H data, back it up, drop it, restore it, and compare every column.
+    Tour(TourArgs),
     /// Leave the caller's session and become the program (used by `cluster` for background processes).
     #[command(name = "__run", hide = true)]
     Run {
@@ -113,6 +115,49 @@ pub(crate) struct DownArgs {
     /// Seconds to wait for a clean stop before killing.
     #[arg(long, default_value_t = 20)]
     pub(crate) timeout: u64,
+}
+
+/// `tour`.
+#[derive(Debug, Args)]
+pub(crate) struct TourArgs {
+    /// Directory of a local cluster (gives addresses and a place for the repository).
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// MySQL address of a frontend, host:port.
+    #[arg(long)]
+    pub(crate) mysql: Option<String>,
+    /// HTTP address of a frontend, host:port.
+    #[arg(long)]
+    pub(crate) http: Option<String>,
+    /// User with ADMIN privilege.
+    #[arg(long, default_value = "root")]
+    pub(crate) user: String,
+    /// Its password.
+    #[arg(long, env = "COFFER_PASSWORD", hide_env_values = true, default_value = "")]
+    pub(crate) password: String,
+    /// TPC-H scale factor; 1 is about 1 GB of text.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) scale: f64,
+    /// Hash buckets per partition.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) buckets: u32,
+    /// Database for the tables; its tables `lineitem` and `orders` are replaced.
+    #[arg(long, default_value = "tour")]
+    pub(crate) database: String,
+    /// Broker group that the repository is reached through.
+    #[arg(long, default_value = "local_broker")]
+    pub(crate) broker: String,
+    /// Where the repository lies, for instance s3://bucket/prefix. With --dir: a directory below DIR/repos.
+    #[arg(long)]
+    pub(crate) location: Option<String>,
+    /// A repository property, key=value. May be repeated.
+    #[arg(long = "property", value_parser = key_value)]
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| "write it as key=value".to_owned())?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Shape of an answer.

@@ -7,6 +7,7 @@ mod cluster;
 mod http;
 mod screen;
 mod sql;
+mod tour;
 
 use clap::Parser;
 use coffer_stdx::{Error, ErrorKind, Result};
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
 async fn run(command: cli::Command) -> Result<()> {
     match command {
         cli::Command::Cluster(command) => cluster::run(command).await,
+        cli::Command::Tour(args) => tour::run(&args).await,
         cli::Command::Run { program } => cluster::detach::become_program(&program),
     }
 }

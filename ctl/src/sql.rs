@@ -1,7 +1,7 @@
 //! A MySQL client that speaks in text: every cell is a string or NULL, addressed by the name of its column.
 //!
-//! One connection, opened lazily again after it broke, so that a restart of the frontend between two statements is
-//! seen as one failed statement at most.
+//! One connection, tried before each statement and opened again when it broke, so that a restart of the frontend
+//! between two statements goes unnoticed.
 
 use coffer_stdx::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
@@ -105,10 +105,7 @@ impl Session {
 
     /// Run a statement and return its rows.
     pub(crate) async fn query(&mut self, statement: &str) -> Result<Vec<Row>> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.connect().await?,
-        };
+        let mut conn = self.usable().await?;
         match conn.query::<mysql_async::Row, _>(statement).await {
             Ok(rows) => {
                 self.conn = Some(conn);
@@ -120,6 +117,16 @@ impl Session {
             }
             Err(error) => Err(failed(statement, &error)),
         }
+    }
+
+    /// The connection we have, if the other end still answers on it; else a new one.
+    async fn usable(&mut self) -> Result<Conn> {
+        if let Some(mut conn) = self.conn.take()
+            && conn.ping().await.is_ok()
+        {
+            return Ok(conn);
+        }
+        self.connect().await
     }
 
     async fn connect(&self) -> Result<Conn> {

@@ -241,6 +241,7 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
+    #[allow(clippy::print_stderr, reason = "what a failing test shows")]
     fn drop(&mut self) {
         for node in &self.nodes {
             node.kill();

@@ -1,0 +1,104 @@
+//! Following a backup or restore job through its SHOW row until it ends.
+
+use crate::sql::{Row, Session};
+use crate::tour::progress;
+use coffer_stdx::{Error, Result};
+use indicatif::ProgressBar;
+use std::time::{Duration, Instant};
+
+/// How often the job is looked at: often at first, so that a short job is seen through all its states.
+const POLL_MIN: Duration = Duration::from_millis(20);
+/// How often a long job is looked at.
+const POLL_MAX: Duration = Duration::from_millis(500);
+/// How long the frontend may be away (a restart) before we give up.
+const AWAY_LIMIT: Duration = Duration::from_secs(60);
+
+/// A job that ended well.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its last row.
+    pub(crate) row: Row,
+    /// From the first look to the end.
+    pub(crate) took: Duration,
+    /// The states that were seen, in order.
+    pub(crate) states: Vec<String>,
+}
+
+/// Wait until the job that `show` shows is FINISHED.
+pub(crate) async fn follow(session: &mut Session, show: &str, what: &str) -> Result<Ended> {
+    let begun = Instant::now();
+    let bar = progress::of_steps(what, 0);
+    let mut states: Vec<String> = Vec::new();
+    let mut pause = POLL_MIN;
+    let mut last_seen = Instant::now();
+    loop {
+        match session.query(show).await {
+            Ok(rows) => {
+                last_seen = Instant::now();
+                let row = rows.into_iter().next_back().ok_or_else(|| Error::not_found(format!("{show}: no job")))?;
+                let state = row.get("State").to_owned();
+                if states.last() != Some(&state) {
+                    bar.set_message(format!("{what}: {state}"));
+                    states.push(state.clone());
+                }
+                advance(&bar, &row);
+                match state.as_str() {
+                    "FINISHED" => {
+                        bar.finish_and_clear();
+                        return Ok(Ended { row, took: begun.elapsed(), states });
+                    }
+                    "CANCELLED" => {
+                        bar.finish_and_clear();
+                        return Err(Error::cancelled(format!("{what} was cancelled: {}", row.get("Status"))));
+                    }
+                    _ => {}
+                }
+            }
+            Err(error) if last_seen.elapsed() > AWAY_LIMIT || !error.kind().is_transient() => return Err(error),
+            Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 5 / 4).min(POLL_MAX);
+    }
+}
+
+/// Progress is bytes when the row has them, else what `[task: finished/total]` adds up to.
+fn advance(bar: &ProgressBar, row: &Row) {
+    let number = |column: &str| row.get(column).parse::<u64>().ok();
+    match (number("BytesDone"), number("BytesTotal")) {
+        (Some(done), Some(total)) if total > 0 => {
+            progress::count_bytes(bar);
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+        _ => {
+            let (done, total) = steps(row.get("Progress"));
+            if total > 0 {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+        }
+    }
+}
+
+/// The sums of `finished` and `total` in `[task: finished/total], ...`.
+fn steps(progress: &str) -> (u64, u64) {
+    let pairs = progress.split(',').filter_map(|item| {
+        let (_, fraction) = item.trim().trim_matches(['[', ']']).split_once(':')?;
+        let (done, total) = fraction.trim().split_once('/')?;
+        Some((done.trim().parse::<u64>().ok()?, total.trim().parse::<u64>().ok()?))
+    });
+    pairs.fold((0, 0), |(done, total), (more_done, more_total)| (done + more_done, total + more_total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_adds_up() {
+        assert_eq!(steps("[10: 3/8], [11: 4/4]"), (7, 12));
+        assert_eq!(steps(""), (0, 0));
+        assert_eq!(steps("N/A"), (0, 0));
+    }
+}

@@ -1,0 +1,136 @@
+//! cofferctl and the quickstart, run as users run them, with the binaries under test.
+
+use anyhow::Context;
+use coffer_tests::node::program;
+use coffer_tests::ports::PortBlock;
+use coffer_tests::{Outcome, Sql};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use tokio::process::Command;
+
+/// A cluster directory that is always brought down.
+struct Local {
+    dir: tempfile::TempDir,
+    port_base: String,
+    _ports: PortBlock,
+}
+
+impl Local {
+    fn new() -> anyhow::Result<Local> {
+        let mut ports = PortBlock::take()?;
+        let address = ports.address()?;
+        let port_base = address.rsplit_once(':').context("host:port")?.1.to_owned();
+        Ok(Local { dir: tempfile::tempdir()?, port_base, _ports: ports })
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.dir.path().join("c")
+    }
+
+    async fn cluster(&self, command: &str, more: &[&str]) -> anyhow::Result<Output> {
+        let mut run = Command::new(program("cofferctl")?);
+        Ok(run.args(["cluster", command, "--dir"]).arg(self.dir()).args(more).output().await?)
+    }
+
+    async fn must(&self, command: &str, more: &[&str]) -> anyhow::Result<String> {
+        let output = self.cluster(command, more).await?;
+        anyhow::ensure!(output.status.success(), "{command}: {output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    async fn status(&self) -> anyhow::Result<Vec<Value>> {
+        let answer: Value = serde_json::from_str(&self.must("status", &["--output", "json"]).await?)?;
+        Ok(answer["processes"].as_array().context("processes")?.clone())
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Ok(cofferctl) = program("cofferctl") {
+            let mut down = std::process::Command::new(cofferctl);
+            let _ = down.args(["cluster", "down", "--purge", "--timeout", "3", "--dir"]).arg(self.dir()).output();
+        }
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_cluster_lives_through_its_life() -> Outcome {
+    let local = Local::new()?;
+    local.must("up", &["--backends", "2", "--port-base", &local.port_base]).await?;
+    let processes = local.status().await?;
+    assert_eq!(processes.len(), 4, "{processes:?}");
+    assert!(processes.iter().all(|process| process["alive"] == true && process["pid"].is_u64()), "{processes:?}");
+    assert_eq!((&processes[0]["role"], &processes[0]["leader"]), (&"frontend".into(), &true.into()));
+    let mysql = processes[0]["mysql"].as_str().context("mysql address")?;
+    assert_eq!(mysql, format!("127.0.0.1:{}", local.port_base));
+    Sql::new(mysql).run("CREATE DATABASE d").await?;
+
+    let again = local.cluster("up", &["--port-base", &local.port_base]).await?;
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again).contains("holds a cluster already"), "{}", text(&again));
+
+    let pid = processes[1]["pid"].as_i64().context("pid")? as i32;
+    let pid = rustix::process::Pid::from_raw(pid).context("pid")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    coffer_tests::eventually("status sees the dead backend", std::time::Duration::from_secs(10), || async {
+        let processes = local.status().await?;
+        anyhow::ensure!(processes[1]["alive"] == false && processes[2]["alive"] == true, "{processes:?}");
+        Ok(())
+    })
+    .await?;
+    local.must("start", &[]).await?;
+    assert!(local.status().await?.iter().all(|process| process["alive"] == true));
+
+    local.must("stop", &[]).await?;
+    assert!(local.status().await?.iter().all(|process| process["alive"] == false));
+    local.must("start", &[]).await?;
+    assert_eq!(local.status().await?[0]["mysql"], mysql);
+    let databases = Sql::new(mysql).table("SHOW DATABASES").await?;
+    assert!(databases.concat().contains(&"d".to_owned()), "{databases:?}");
+    local.must("down", &["--purge"]).await?;
+    assert!(!local.dir().exists());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_named_with_who_has_it() -> Outcome {
+    let local = Local::new()?;
+    let taken = std::net::TcpListener::bind(format!("127.0.0.1:{}", local.port_base))?;
+    let output = local.cluster("up", &["--port-base", &local.port_base]).await?;
+    drop(taken);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let said = text(&output);
+    let me = format!("process {}", std::process::id());
+    assert!(said.contains(&format!("port {}", local.port_base)) && said.contains(&me), "{said}");
+    assert!(!local.dir().exists());
+    let many = local.cluster("up", &["--frontends", "3"]).await?;
+    assert!(text(&many).contains("not supported yet"), "{}", text(&many));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quickstart_ends_with_all_equal_twice() -> Outcome {
+    let local = Local::new()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/quickstart");
+    let binaries = program("cofferctl")?.parent().context("target directory")?.to_owned();
+    for _ in 0..2 {
+        let output = Command::new(&script)
+            .env("COFFER_BIN_DIR", &binaries)
+            .args(["--scale", "0.002", "--keep", "--port-base", &local.port_base, "--dir"])
+            .arg(local.dir())
+            .output()
+            .await?;
+        let said = text(&output);
+        assert!(output.status.success(), "{said}");
+        assert!(said.lines().any(|line| line.starts_with("ALL EQUAL")), "{said}");
+        for part in ["SnapshotName: tour_", "State: FINISHED", "Timestamp: ", "mariadb -h 127.0.0.1 -P"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Files into tables over HTTP: answers, labels, filtered rows, formats, and curl itself.
+
+use coffer_tests::data::{create, csv, fingerprint};
+use coffer_tests::http::{StreamLoad, get};
+use coffer_tests::{Cluster, Outcome};
+
+async fn with_table() -> anyhow::Result<Cluster> {
+    let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&create("d.t", 2, 1)).await?;
+    sql.run(
+        "CREATE TABLE d.small (k INT NOT NULL, v VARCHAR(10), n DECIMAL(6,2)) DUPLICATE KEY(k)
+         DISTRIBUTED BY HASH(k) BUCKETS 1 PROPERTIES (\"replication_num\" = \"1\")",
+    )
+    .await?;
+    Ok(cluster)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_counts_rows_and_a_label_loads_once() -> Outcome {
+    let cluster = with_table().await?;
+    let load = StreamLoad::new(cluster.frontend(), "d", "t").header("label", "one");
+    let answer = load.must_succeed(csv(1, 0, 1_000)).await?;
+    for (field, wanted) in [("NumberTotalRows", 1_000), ("NumberLoadedRows", 1_000), ("NumberFilteredRows", 0)] {
+        assert_eq!(answer[field], wanted, "{answer}");
+    }
+    assert_eq!(answer["Label"], "one");
+    assert!(answer["TxnId"].is_number() && answer["LoadBytes"].as_u64() > Some(10_000), "{answer}");
+
+    let again = load.send(csv(1, 0, 1_000)).await?;
+    assert_eq!((&again["Status"], &again["ExistingJobStatus"]), (&"Label Already Exists".into(), &"FINISHED".into()));
+    let mut sql = cluster.sql();
+    assert_eq!(fingerprint(&mut sql, "d.t").await?[0], "1000");
+    assert!(sql.scalar("SELECT count(*) FROM d.t WHERE note IS NULL").await?.parse::<u64>()? > 50);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_fail_a_load_unless_they_are_allowed() -> Outcome {
+    let cluster = with_table().await?;
+    let body = "1|a|1.00\n2|b\nx|c|1.00\n4|this is far too long|1.00\n|e|1\n6|f|6.5\n";
+    let load = StreamLoad::new(cluster.frontend(), "d", "small").header("label", "bad");
+    let answer = load.send(body).await?;
+    assert_eq!(answer["Status"], "Fail", "{answer}");
+    assert_eq!(cluster.sql().scalar("SELECT count(*) FROM d.small").await?, "0");
+
+    // The label of a failed load is free again.
+    let answer = load.clone().header("max_filter_ratio", "0.8").send(body).await?;
+    assert_eq!(answer["Status"], "Success", "{answer}");
+    assert_eq!((&answer["NumberLoadedRows"], &answer["NumberFilteredRows"]), (&2.into(), &4.into()), "{answer}");
+    assert_eq!(answer["NumberTotalRows"], 6);
+    let rows = cluster.sql().table("SELECT k, v, n FROM d.small ORDER BY k").await?;
+    assert_eq!(rows, [["1", "a", "1.00"], ["6", "f", "6.50"]]);
+    if let Some(url) = answer["ErrorURL"].as_str() {
+        let text = reqwest::get(url).await?.text().await?;
+        assert!(text.contains('x'), "{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_named() -> Outcome {
+    let cluster = with_table().await?;
+    let frontend = cluster.frontend();
+    for (database, table, named) in [("d", "nothing", "nothing"), ("nowhere", "t", "nowhere")] {
+        let answer = StreamLoad::new(frontend, database, table).send("1|2|3\n").await?;
+        assert_eq!(answer["Status"], "Fail", "{answer}");
+        assert!(answer["Message"].as_str().unwrap_or_default().contains(named), "{answer}");
+    }
+    let denied = StreamLoad::new(frontend, "d", "small").as_user("root", "wrong").send("1|a|1\n").await;
+    let text = format!("{denied:?}");
+    assert!(text.contains("401") || text.contains("Fail") || text.contains("denied"), "{text}");
+    assert_eq!(cluster.sql().scalar("SELECT count(*) FROM d.small").await?, "0");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_loads_as_users_write_it() -> Outcome {
+    let cluster = with_table().await?;
+    let file = cluster.dir().join("data.csv");
+    std::fs::write(&file, csv(5, 0, 20_000))?;
+    let url = format!("http://{}/api/d/t/_stream_load", cluster.frontend().http);
+    let output = tokio::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--location-trusted", "-u", "root:", "-H", "Expect:100-continue"])
+        .args(["-H", "label:curl", "-H", "column_separator:|", "-T"])
+        .arg(&file)
+        .arg(&url)
+        .output()
+        .await?;
+    let answer: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| anyhow::anyhow!("{error}: {output:?}"))?;
+    assert_eq!(answer["Status"], "Success", "{answer}");
+    assert_eq!(answer["NumberLoadedRows"], 20_000);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_process_says_that_it_is_well() -> Outcome {
+    let cluster = Cluster::builder().backends(1).brokers(1).start().await?;
+    for node in cluster.nodes() {
+        let (status, text) = get(node, "/api/health").await?;
+        assert!(status.is_success() && text.contains("ok"), "{}: {status} {text}", node.name);
+        let (status, text) = get(node, "/metrics").await?;
+        assert!(status.is_success() && text.contains("# TYPE"), "{}: {status} {text}", node.name);
+    }
+    Ok(())
+}
