@@ -1,10 +1,15 @@
 //! The backend: tablet files, loads, scans, snapshots and their transfer.
 //!
 //! Modules, bottom to top; each imports only from lines above it: `config limits sync metrics` | `tablet` | `task` |
-//! `load scan` | `snapshot transfer` | `agent` | `http` | `node`.
+//! `cluster` | `load scan` | `snapshot transfer` | `agent` | `http` | `node`.
 
+pub mod agent;
+pub mod cluster;
 pub mod config;
 pub mod limits;
+pub mod metrics;
+pub mod snapshot;
 mod sync;
 pub mod tablet;
 pub mod task;
+pub mod transfer;

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Disk {
     layout: DirLayout,
     usable: AtomicBool,
+    data_bytes: AtomicU64,
     trash_bytes: AtomicU64,
     _lock: File,
 }
@@ -36,7 +37,13 @@ impl Disk {
         for folder in layout.folders() {
             fsx::create_dir(&folder)?;
         }
-        Ok(Disk { layout, usable: AtomicBool::new(true), trash_bytes: AtomicU64::new(0), _lock: lock })
+        Ok(Disk {
+            layout,
+            usable: AtomicBool::new(true),
+            data_bytes: AtomicU64::new(0),
+            trash_bytes: AtomicU64::new(0),
+            _lock: lock,
+        })
     }
 
     /// Its paths.
@@ -57,6 +64,15 @@ impl Disk {
     /// Total and available bytes; (0, 0) when the disk does not answer.
     pub fn space(&self) -> (u64, u64) {
         fsx::space(self.root()).unwrap_or_default()
+    }
+
+    /// Bytes of tablets at the last report.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_data_bytes(&self, bytes: u64) {
+        self.data_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes in the trash at the last sweep.

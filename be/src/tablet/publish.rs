@@ -40,8 +40,8 @@ pub struct PublishTablet {
     pub partition_id: u64,
     /// The version the load makes.
     pub version: u64,
-    /// Rows that the load brought to this tablet; a replica without them does not take the version. 0: not known.
-    pub rows: u64,
+    /// The load wrote rows for this tablet: a replica without them does not take the version.
+    pub rows_expected: bool,
 }
 
 /// A tablet whose new meta is ready to be written.
@@ -107,11 +107,10 @@ impl TabletStore {
                 wanted.tablet_id, meta.version, wanted.version
             )));
         }
-        let found = staged.as_ref().map_or(0, |staged| staged.files.iter().map(|file| file.rows).sum());
-        if wanted.rows > 0 && found != wanted.rows {
+        if wanted.rows_expected && staged.is_none() {
             return Err(Error::not_found(format!(
-                "tablet {}: {found} rows of transaction {} are here, {} were loaded",
-                wanted.tablet_id, publish.transaction_id, wanted.rows
+                "tablet {}: the rows of transaction {} are not on this backend",
+                wanted.tablet_id, publish.transaction_id
             )));
         }
         let disk = match (&tablet, &staged) {

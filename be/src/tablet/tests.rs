@@ -25,7 +25,7 @@ fn publish(transaction_id: u64, tablets: &[(u64, u64)]) -> Publish {
         tablet_id: *tablet_id,
         partition_id: 2,
         version: *version,
-        rows: 0,
+        rows_expected: false,
     };
     Publish { transaction_id, table_id: 1, schema: schema(), tablets: tablets.iter().map(tablet).collect() }
 }
@@ -102,7 +102,7 @@ fn a_version_is_not_taken_without_its_rows() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let mut wanted = publish(100, &[(7, 2)]);
-    wanted.tablets[0].rows = 5;
+    wanted.tablets[0].rows_expected = true;
     assert_eq!(store.publish(&wanted)[0].1.kind(), ErrorKind::NotFound);
     stage(&store, 100, 7, &[1, 2, 3, 4, 5]);
     assert!(store.publish(&wanted).is_empty());

@@ -63,6 +63,17 @@ impl ProgressSink {
         self.counters.files_total.store(files, Ordering::Relaxed);
     }
 
+    /// Say that there is more to do than was said before.
+    pub fn add_total(&self, bytes: u64, files: u64) {
+        self.counters.bytes_total.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.files_total.fetch_add(files, Ordering::Relaxed);
+    }
+
+    /// Some of what was done must be done again.
+    pub fn take_back(&self, bytes: u64) {
+        self.counters.bytes_done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// More was done.
     pub fn add(&self, bytes: u64, files: u64) {
         self.counters.bytes_done.fetch_add(bytes, Ordering::Relaxed);

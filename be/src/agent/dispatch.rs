@@ -1,0 +1,81 @@
+//! Which function does which task, and which limit it runs under: one exhaustive match each.
+
+use crate::config::Config;
+use crate::snapshot;
+use crate::task::{self, TaskContext};
+use crate::transfer;
+use coffer_proto::v1::task::Work;
+use coffer_proto::v1::task_result::Output;
+use coffer_stdx::Result;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Tasks of one lane share a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Short work on tablets: publish, discard, drop, activate, release.
+    Tablets,
+    /// Making snapshots, preparing restores.
+    Snapshots,
+    /// Uploads.
+    Uploads,
+    /// Downloads.
+    Downloads,
+}
+
+/// The limits of all lanes.
+#[derive(Debug)]
+pub struct Lanes {
+    tablets: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+}
+
+impl Lanes {
+    /// As configured.
+    pub fn new(config: &Config) -> Lanes {
+        let lane = |workers| Arc::new(Semaphore::new(workers));
+        Lanes {
+            tablets: lane(config.publish_workers),
+            snapshots: lane(config.snapshot_workers),
+            uploads: lane(config.upload_workers),
+            downloads: lane(config.download_workers),
+        }
+    }
+
+    /// The limit of a lane.
+    pub fn of(&self, lane: Lane) -> Arc<Semaphore> {
+        match lane {
+            Lane::Tablets => self.tablets.clone(),
+            Lane::Snapshots => self.snapshots.clone(),
+            Lane::Uploads => self.uploads.clone(),
+            Lane::Downloads => self.downloads.clone(),
+        }
+    }
+}
+
+/// The lane of a task.
+pub fn lane(work: &Work) -> Lane {
+    match work {
+        Work::Publish(_) | Work::Discard(_) | Work::Drop(_) | Work::Activate(_) | Work::Release(_) => Lane::Tablets,
+        Work::MakeSnapshot(_) | Work::PrepareRestore(_) => Lane::Snapshots,
+        Work::Upload(_) => Lane::Uploads,
+        Work::Download(_) => Lane::Downloads,
+    }
+}
+
+/// Do a task.
+pub async fn run(ctx: &TaskContext, work: Work) -> Result<Output> {
+    match work {
+        Work::Publish(work) => task::publish::run(ctx, work).await,
+        Work::Discard(work) => task::discard::run(ctx, work).await,
+        Work::Drop(work) => task::drop_tablets::run(ctx, work).await,
+        Work::MakeSnapshot(work) => snapshot::make::run(ctx, work).await,
+        Work::Upload(work) => transfer::upload::run(ctx, work).await,
+        Work::Release(work) => snapshot::release::run(ctx, work).await,
+        Work::PrepareRestore(work) => transfer::prepare::run(ctx, work).await,
+        Work::Download(work) => transfer::download::run(ctx, work).await,
+        Work::Activate(work) => transfer::activate::run(ctx, work).await,
+    }
+}

@@ -1,0 +1,33 @@
+//! PublishVersion: see `tablet::publish` for what happens to files.
+
+use super::{blocking, tablets_done};
+use crate::tablet::{Publish, PublishTablet};
+use crate::task::TaskContext;
+use coffer_proto::v1;
+use coffer_proto::v1::task_result::Output;
+use coffer_stdx::{Error, Result};
+use coffer_table::Schema;
+
+/// Publish one load; tablets that fail are named in the output.
+pub async fn run(ctx: &TaskContext, work: v1::PublishVersion) -> Result<Output> {
+    let schema: Schema = serde_json::from_str(&work.schema)
+        .map_err(|error| Error::invalid(format!("schema of table {}: {error}", work.table_id)))?;
+    let tablet = |tablet: &v1::PublishTablet| PublishTablet {
+        tablet_id: tablet.tablet_id,
+        partition_id: tablet.partition_id,
+        version: tablet.version,
+        rows_expected: tablet.rows_expected,
+    };
+    let publish = Publish {
+        transaction_id: work.transaction_id,
+        table_id: work.table_id,
+        schema,
+        tablets: work.tablets.iter().map(tablet).collect(),
+    };
+    let store = ctx.store.clone();
+    let failures = blocking(move || Ok(store.publish(&publish))).await?;
+    for (tablet, error) in &failures {
+        tracing::warn!(tablet, transaction = work.transaction_id, %error, "publish failed");
+    }
+    Ok(tablets_done(failures))
+}
