@@ -81,7 +81,7 @@ impl PackBody {
         let failure = Failure::default();
         let kept = failure.clone();
         tokio::task::spawn_blocking(move || {
-            let mut producer = Producer { sender, on_file_bytes };
+            let mut producer = Producer { sender, on_file_bytes, chunk: Vec::with_capacity(CHUNK_BYTES) };
             match producer.run(&files) {
                 Ok(()) | Err(Stop::Abandoned) => {}
                 Err(Stop::Failed(error)) => {
@@ -120,56 +120,69 @@ impl From<Error> for Stop {
     }
 }
 
+/// Reads into one chunk until it is full, so that many small files make few chunks.
 struct Producer<F> {
     sender: mpsc::Sender<Result<Bytes>>,
     on_file_bytes: F,
+    chunk: Vec<u8>,
 }
 
 impl<F: Fn(u64)> Producer<F> {
     fn run(&mut self, files: &[PackFile]) -> std::result::Result<(), Stop> {
-        self.send(pack::header())?;
+        self.add(&pack::header())?;
         for file in files {
-            self.send_file(file)?;
+            self.add_file(file)?;
         }
         let entries = entries(files);
         let end = entries.last().map_or(HEADER_BYTES, |entry| entry.offset + entry.length);
-        self.send(pack::trailer(&entries, end))
+        self.add(&pack::trailer(&entries, end))?;
+        self.flush()
     }
 
-    fn send(&self, chunk: Bytes) -> std::result::Result<(), Stop> {
-        self.sender.blocking_send(Ok(chunk)).map_err(|_| Stop::Abandoned)
+    fn flush(&mut self) -> std::result::Result<(), Stop> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_BYTES));
+        self.sender.blocking_send(Ok(Bytes::from(chunk))).map_err(|_| Stop::Abandoned)
     }
 
-    fn send_file(&self, file: &PackFile) -> std::result::Result<(), Stop> {
+    fn room(&mut self) -> std::result::Result<usize, Stop> {
+        if self.chunk.len() >= CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(CHUNK_BYTES - self.chunk.len())
+    }
+
+    fn add(&mut self, mut bytes: &[u8]) -> std::result::Result<(), Stop> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(self.room()?.min(bytes.len()));
+            self.chunk.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, file: &PackFile) -> std::result::Result<(), Stop> {
         let name = file.path.display();
+        let corrupt = |what: String| Stop::Failed(Error::corrupt(format!("file {name} {what}")));
         let mut reader = File::open(&file.path).context(|| format!("open {name}"))?;
         let mut hasher = blake3::Hasher::new();
         let mut left = file.bytes;
         while left > 0 {
-            let want = left.min(CHUNK_BYTES as u64);
-            let mut chunk = Vec::with_capacity(want as usize);
-            reader.by_ref().take(want).read_to_end(&mut chunk).context(|| format!("read {name}"))?;
-            if chunk.is_empty() {
-                return Err(Error::corrupt(format!(
-                    "file {name} is {left} bytes shorter than the {} recorded",
-                    file.bytes
-                ))
-                .into());
+            let want = left.min(self.room()? as u64);
+            let start = self.chunk.len();
+            let read = reader.by_ref().take(want).read_to_end(&mut self.chunk).context(|| format!("read {name}"))?;
+            if read == 0 {
+                return Err(corrupt(format!("is {left} bytes shorter than the {} recorded", file.bytes)));
             }
-            hasher.update(&chunk);
-            left -= chunk.len() as u64;
-            let bytes = chunk.len() as u64;
-            self.send(Bytes::from(chunk))?;
-            (self.on_file_bytes)(bytes);
+            hasher.update(&self.chunk[start..]);
+            left -= read as u64;
+            (self.on_file_bytes)(read as u64);
         }
         if reader.read(&mut [0]).context(|| format!("read {name}"))? != 0 {
-            return Err(Error::corrupt(format!("file {name} is longer than the {} bytes recorded", file.bytes)).into());
+            return Err(corrupt(format!("is longer than the {} bytes recorded", file.bytes)));
         }
         let found = Checksum::finish(&hasher);
         if found != file.checksum {
-            let text =
-                format!("file {name} has BLAKE3 {found}, but {} was recorded: it changed on disk", file.checksum);
-            return Err(Error::corrupt(text).into());
+            return Err(corrupt(format!("has BLAKE3 {found}, but {} was recorded: it changed on disk", file.checksum)));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::meta::SnapshotMeta;
 use crate::repository::Repository;
 use crate::snapshots::Folder;
 use coffer_stdx::error::Context;
-use coffer_stdx::{Error, Result};
+use coffer_stdx::{Error, ErrorKind, Result};
 use coffer_store::{ByteStream, PutOptions, from_bytes};
 use std::collections::HashMap;
 
@@ -44,6 +44,16 @@ impl Repository {
             return Err(Error::bug(format!("'{name}' is not a manifest part of snapshot {snapshot}")));
         }
         self.put_object(snapshot, &object, body, bytes).await
+    }
+
+    /// Whether a manifest part is there with this size.
+    pub async fn has_manifest(&self, snapshot: &SnapshotId, name: &str, bytes: u64) -> Result<bool> {
+        checksum_in(name, "a manifest part")?;
+        match self.store.stat(&self.layout.snapshot_object(snapshot.label(), name)).await {
+            Ok(found) => Ok(found.bytes == bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Write the catalog objects.

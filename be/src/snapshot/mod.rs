@@ -3,53 +3,33 @@
 //!
 //! A tablet's directory is made under a name that ends in `.tmp` and renamed when all of it is durable, so a directory
 //! without that ending is whole. A crash leaves `.tmp` directories; repeating the task replaces them. Everything of a job
-//! goes away with [`release`]; a backend that restarts reports the [`jobs`] it still holds something of, and the leader
-//! releases those that ended meanwhile.
+//! goes away with [`release`]; a backend that restarts reports the jobs it still holds something of
+//! ([`TabletStore::jobs`]), and the leader releases those that ended meanwhile.
 
 pub mod make;
 pub mod release;
 
-use crate::tablet::TabletStore;
-use crate::tablet::layout::{DirLayout, parse_id};
-use coffer_stdx::Result;
+use crate::tablet::layout::DirLayout;
+use crate::tablet::{Disk, TabletStore};
 use coffer_stdx::error::Context;
-use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use coffer_stdx::fsx::Batch;
+use coffer_stdx::{Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Ending of a tablet's directory that is not whole yet.
 const TMP_SUFFIX: &str = "tmp";
 
-/// The backup and restore jobs that own directories here.
-pub fn jobs(store: &TabletStore) -> Vec<u64> {
-    let mut jobs = BTreeSet::new();
-    for layout in store.layouts() {
-        for folder in [layout.snapshots(), layout.restores()] {
-            match names(&folder) {
-                Ok(names) => jobs.extend(names.iter().filter_map(|path| path.file_name().and_then(parse_id))),
-                Err(error) => tracing::warn!(%error, "jobs on this disk are not known"),
-            }
-        }
-    }
-    jobs.into_iter().collect()
-}
-
-/// The entries of a directory; none when it does not exist.
-fn names(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).context(|| format!("list {}", folder.display())),
-    };
-    entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<_>>().context(|| format!("list {}", folder.display()))
-}
-
 /// The first data directory in which `path_in` exists, and that path.
-pub(crate) fn find_in(store: &TabletStore, path_in: impl Fn(&DirLayout) -> PathBuf) -> Result<Option<(DirLayout, PathBuf)>> {
-    for layout in store.layouts() {
-        let path = path_in(&layout);
+pub(crate) fn find_in(
+    store: &TabletStore,
+    path_in: impl Fn(&DirLayout) -> PathBuf,
+) -> Result<Option<(Arc<Disk>, PathBuf)>> {
+    for disk in store.disks() {
+        let path = path_in(disk.layout());
         if path.try_exists().context(|| format!("look at {}", path.display()))? {
-            return Ok(Some((layout, path)));
+            return Ok(Some((disk.clone(), path)));
         }
     }
     Ok(None)
@@ -58,4 +38,14 @@ pub(crate) fn find_in(store: &TabletStore, path_in: impl Fn(&DirLayout) -> PathB
 /// Where a directory is made before it gets its name.
 pub(crate) fn tmp(path: &Path) -> PathBuf {
     path.with_extension(TMP_SUFFIX)
+}
+
+/// Give everything its name, with two syncs per data directory; all of them at the same time.
+pub(crate) async fn commit(batches: BTreeMap<PathBuf, Batch>) -> Result<()> {
+    let commits = batches.into_iter().map(|(root, batch)| async move {
+        tokio::task::spawn_blocking(move || batch.commit(&root))
+            .await
+            .map_err(|error| Error::bug(format!("commit of directories: {error}")))?
+    });
+    futures::future::try_join_all(commits).await.map(|_| ())
 }

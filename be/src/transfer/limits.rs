@@ -1,0 +1,18 @@
+//! Every bound of a transfer.
+//!
+//! Memory of a pack on its way out: `(coffer_repo::body::READ_AHEAD + 2) * CHUNK_BYTES` = 3 MiB, plus what the wire
+//! buffers; of a fetch: [`FETCH_QUEUE`] chunks of the store. Both are counted by [`PACK_SLOTS`], whatever the number of
+//! tasks and jobs.
+
+use tokio::sync::Semaphore;
+
+/// Packs of one task under way at once.
+pub(super) const PACKS_PER_TASK: usize = 4;
+/// Packs and fetches of all tasks under way at once.
+pub(super) static PACK_SLOTS: Semaphore = Semaphore::const_new(8);
+/// Files planned together: bounds the memory of a plan, whatever the size of a task.
+pub(super) const FILES_PER_BATCH: usize = 16_384;
+/// Chunks between the network and the disk, per fetch.
+pub(super) const FETCH_QUEUE: usize = 4;
+/// Kept free on a disk beyond what a restore needs.
+pub(super) const SPARE_BYTES: u64 = 64 << 20;

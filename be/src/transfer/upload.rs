@@ -1,0 +1,288 @@
+//! Upload the snapshots of a job: plan packs, stream several at once, then write one manifest part.
+//!
+//! Every local file is read once: hashed while it is sent, and refused when it is not what was written. Tablets are taken
+//! in batches, so that memory does not grow with the size of a task.
+//!
+//! The last thing done is a small local file, `snapshot/<job>/part-<n>.json`, with the result. A crash before it, and
+//! also a repeat before it, uploads again under new pack names (what the first try left is in the job's pack folder and
+//! goes away with the job if it fails, or stays unused if it succeeds); a repeat after it answers from the file.
+
+use crate::snapshot::tmp;
+use crate::task::context::TaskContext;
+use crate::transfer::limits::{FILES_PER_BATCH, PACK_SLOTS, PACKS_PER_TASK};
+use crate::transfer::source::{self, FileAt, Source};
+use crate::transfer::{blocking, open, or_cancelled};
+use coffer_proto::v1;
+use coffer_proto::v1::task_result::Output;
+use coffer_repo::body::{entries, packed_bytes};
+use coffer_repo::plan::PackPlan;
+use coffer_repo::{
+    Checksum, ManifestWriter, PackBody, PackFile, PackId, PackPrefix, Repository, SnapshotId, TabletRecord, WrittenPart,
+};
+use coffer_stdx::error::Context;
+use coffer_stdx::retry::Policy;
+use coffer_stdx::{Error, ErrorKind, Result, fsx};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio_util::io::ReaderStream;
+
+/// Run the task.
+pub async fn run(ctx: &TaskContext, work: v1::UploadSnapshot) -> Result<Output> {
+    or_cancelled(ctx, upload(ctx, work)).await.map(Output::Uploaded)
+}
+
+async fn upload(ctx: &TaskContext, work: v1::UploadSnapshot) -> Result<v1::Uploaded> {
+    let repository = open(ctx, work.storage.as_ref(), &work.repository).await?;
+    let local = LocalPart::new(ctx, &work)?;
+    let snapshot = SnapshotId::new(&work.label, &work.timestamp)?;
+    if let Some(done) = local.done(&repository, &snapshot).await? {
+        return Ok(done);
+    }
+    let uploader = Uploader {
+        ctx,
+        job: work.job_id,
+        repository,
+        snapshot,
+        part: work.part,
+        prefix: work.pack_prefix.parse()?,
+        target: if work.pack_target_bytes == 0 {
+            coffer_repo::plan::DEFAULT_TARGET_BYTES
+        } else {
+            work.pack_target_bytes
+        },
+    };
+    let (written, packs) = uploader.tablets(&work.tablet_ids, &local.spool).await?;
+    uploader.manifest(&written, &local.spool).await?;
+    let counts = written.counts;
+    let uploaded = Done {
+        request: local.request,
+        manifest: written.name,
+        manifest_bytes: written.bytes,
+        tablets: counts.tablets,
+        blobs: counts.files,
+        bytes: counts.bytes,
+        packs,
+        rows: counts.rows,
+    };
+    local.finish(&uploaded).await?;
+    tracing::info!(job = work.job_id, part = work.part, packs, bytes = uploaded.bytes, "snapshot part uploaded");
+    Ok(uploaded.into_message())
+}
+
+struct Uploader<'a> {
+    ctx: &'a TaskContext,
+    job: u64,
+    repository: Repository,
+    snapshot: SnapshotId,
+    part: u32,
+    prefix: PackPrefix,
+    target: u64,
+}
+
+impl Uploader<'_> {
+    /// Upload all tablets and write the manifest part to `spool`; also the number of packs.
+    async fn tablets(&self, tablets: &[u64], spool: &Path) -> Result<(WrittenPart, u64)> {
+        let (bytes, files) = self.totals(tablets).await?;
+        self.ctx.progress.set_total(bytes, files);
+        let (snapshot, part, path) = (self.snapshot.clone(), self.part, spool.to_owned());
+        let mut writer = blocking("manifest", move || {
+            let file = File::create(&path).context(|| format!("create {}", path.display()))?;
+            ManifestWriter::new(BufWriter::new(file), &snapshot, part)
+        })
+        .await?;
+        let (mut rest, mut packs) = (tablets, 0);
+        while !rest.is_empty() {
+            let (sources, taken) = self.load(rest).await?;
+            rest = &rest[taken..];
+            let (sources, made) = self.batch(sources).await?;
+            packs += made;
+            writer = blocking("manifest", move || {
+                sources.into_iter().try_for_each(|source| writer.tablet(source.record))?;
+                Ok(writer)
+            })
+            .await?;
+        }
+        let written = blocking("manifest", move || writer.finish().map(|(written, _)| written)).await?;
+        Ok((written, packs))
+    }
+
+    /// Bytes and files of everything, for progress.
+    async fn totals(&self, tablets: &[u64]) -> Result<(u64, u64)> {
+        let (store, job, ctx, tablets) = (Arc::clone(&self.ctx.store), self.job, self.ctx.clone(), tablets.to_vec());
+        blocking("snapshot sizes", move || {
+            tablets.into_iter().try_fold((0, 0), |(bytes, files), tablet| {
+                ctx.check()?;
+                let TabletRecord { rowsets, .. } = Source::load(&store, job, tablet)?.record;
+                let all = rowsets.iter().flat_map(|rowset| &rowset.files);
+                Ok(all.fold((bytes, files), |(bytes, files), file| (bytes + file.length, files + 1)))
+            })
+        })
+        .await
+    }
+
+    /// The next tablets, as many as make up a batch, and how many that are.
+    async fn load(&self, tablets: &[u64]) -> Result<(Vec<Source>, usize)> {
+        let (store, job, tablets) = (Arc::clone(&self.ctx.store), self.job, tablets.to_vec());
+        blocking("snapshots", move || {
+            let (mut sources, mut files) = (Vec::new(), 0);
+            for tablet in tablets {
+                let source = Source::load(&store, job, tablet)?;
+                files += source.record.files().count();
+                sources.push(source);
+                if files >= FILES_PER_BATCH {
+                    break;
+                }
+            }
+            let taken = sources.len();
+            Ok((sources, taken))
+        })
+        .await
+    }
+
+    /// Upload all files of these tablets and note where they went; also the number of packs.
+    async fn batch(&self, mut sources: Vec<Source>) -> Result<(Vec<Source>, u64)> {
+        let files = source::files(&sources);
+        let sizes = files.iter().map(|at| source::record(&sources, *at).length);
+        let plan = PackPlan::new(sizes, self.target);
+        let packs = plan.packs.len() as u64;
+        let from = &sources;
+        let places: Vec<(PackId, Vec<(FileAt, u64)>)> = stream::iter(plan.packs)
+            .map(|pack| {
+                let pack: Vec<FileAt> = pack.into_iter().map(|index| files[index]).collect();
+                self.pack(from, pack)
+            })
+            .buffer_unordered(PACKS_PER_TASK)
+            .try_collect()
+            .await?;
+        for (pack, places) in places {
+            for (at, offset) in places {
+                source::place(&mut sources, at, &pack, offset);
+            }
+        }
+        Ok((sources, packs))
+    }
+
+    /// Upload one pack; a transient failure starts it again under a new name.
+    async fn pack(&self, sources: &[Source], pack: Vec<FileAt>) -> Result<(PackId, Vec<(FileAt, u64)>)> {
+        let files = pack.iter().map(|at| source::pack_file(sources, *at)).collect::<Result<Vec<PackFile>>>()?;
+        // The semaphore is never closed.
+        let _slot = PACK_SLOTS.acquire().await.map_err(|error| Error::bug(error.to_string()))?;
+        let id = Policy::STORE.run(|| self.try_pack(&files)).await?;
+        let places = pack.into_iter().zip(entries(&files)).map(|(at, entry)| (at, entry.offset)).collect();
+        Ok((id, places))
+    }
+
+    async fn try_pack(&self, files: &[PackFile]) -> Result<PackId> {
+        let id = PackId::random(self.prefix, self.part as u8);
+        let (progress, sent) = (self.ctx.progress.clone(), Arc::new(AtomicU64::new(0)));
+        let count = Arc::clone(&sent);
+        let body = PackBody::new(files.to_vec(), move |bytes| {
+            count.fetch_add(bytes, Ordering::Relaxed);
+            progress.add(bytes, 0);
+        });
+        match self.repository.put_pack(&id, body, packed_bytes(files)).await {
+            Ok(()) => {
+                self.ctx.progress.add(0, files.len() as u64);
+                Ok(id)
+            }
+            Err(error) => {
+                self.ctx.progress.take_back(sent.load(Ordering::Relaxed));
+                if error.kind() == ErrorKind::AlreadyExists {
+                    // Not known to be this one's: it stays, and the name is drawn again.
+                    return Err(Error::unavailable(error.message()));
+                }
+                // It may be there in full with only the answer lost; unused, it would stay as long as the snapshot.
+                if let Err(left) = self.repository.delete_pack(&id).await {
+                    tracing::warn!(job = self.job, pack = %id, error = %left, "unused pack stays in the repository");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Upload the manifest part.
+    async fn manifest(&self, written: &WrittenPart, spool: &Path) -> Result<()> {
+        let put = || async {
+            let file = tokio::fs::File::open(spool).await.context(|| format!("open {}", spool.display()))?;
+            let name = spool.display().to_string();
+            let body = ReaderStream::with_capacity(file, coffer_repo::body::CHUNK_BYTES)
+                .map(move |chunk| chunk.context(|| format!("read {name}")));
+            self.repository.put_manifest(&self.snapshot, &written.name, body.boxed(), written.bytes).await
+        };
+        Policy::STORE.run(put).await
+    }
+}
+
+/// The local files of one upload task.
+struct LocalPart {
+    /// BLAKE3 of what the task asks for: a result is only good for the same request.
+    request: Checksum,
+    /// The result.
+    path: PathBuf,
+    /// The manifest part while its name is not known.
+    spool: PathBuf,
+}
+
+/// What the result file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Done {
+    request: Checksum,
+    manifest: String,
+    manifest_bytes: u64,
+    tablets: u64,
+    blobs: u64,
+    bytes: u64,
+    packs: u64,
+    rows: u64,
+}
+
+impl Done {
+    fn into_message(self) -> v1::Uploaded {
+        let Done { request: _, manifest, manifest_bytes, tablets, blobs, bytes, packs, rows } = self;
+        v1::Uploaded { manifest, manifest_bytes, tablets, blobs, bytes, packs, rows }
+    }
+}
+
+impl LocalPart {
+    fn new(ctx: &TaskContext, work: &v1::UploadSnapshot) -> Result<LocalPart> {
+        let disk = ctx.store.disks().first().ok_or_else(|| Error::bug("a backend without data directories"))?;
+        let path = disk.layout().snapshot_job(work.job_id).join(format!("part-{}.json", work.part));
+        let v1::UploadSnapshot { repository, label, timestamp, part, pack_prefix, .. } = work;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{repository}\n{label}\n{timestamp}\n{part}\n{pack_prefix}\n").as_bytes());
+        for tablet in &work.tablet_ids {
+            hasher.update(&tablet.to_le_bytes());
+        }
+        Ok(LocalPart { request: Checksum::finish(&hasher), spool: tmp(&path), path })
+    }
+
+    /// The result of an earlier run of the same task, if its manifest part is still in the repository.
+    async fn done(&self, repository: &Repository, snapshot: &SnapshotId) -> Result<Option<v1::Uploaded>> {
+        let path = self.path.clone();
+        let read = blocking("upload result", move || {
+            let folder = path.parent().map_or(Ok(()), fsx::create_dir);
+            folder.map(|()| std::fs::read(&path).ok())
+        });
+        let Some(bytes) = read.await? else { return Ok(None) };
+        // A result that cannot be read was cut by a crash: upload again.
+        let Ok(done) = serde_json::from_slice::<Done>(&bytes) else { return Ok(None) };
+        let valid = done.request == self.request
+            && repository.has_manifest(snapshot, &done.manifest, done.manifest_bytes).await?;
+        Ok(valid.then(|| done.into_message()))
+    }
+
+    async fn finish(&self, done: &Done) -> Result<()> {
+        let bytes = serde_json::to_vec(done).map_err(|error| Error::bug(format!("write JSON: {error}")))?;
+        let (path, spool) = (self.path.clone(), self.spool.clone());
+        blocking("upload result", move || {
+            fsx::write_durably(&path, &bytes)?;
+            fsx::remove(&spool)
+        })
+        .await
+    }
+}
