@@ -44,11 +44,18 @@ pub struct Config {
     pub heartbeat_timeout_ms: u64,
     /// A load that has not committed after so long is aborted, seconds, unless it names its own timeout. Default 600.
     pub load_timeout_s: u64,
+    /// How long a committed load waits to become visible before it answers `Publish Timeout`, milliseconds.
+    /// Default 30000.
+    pub publish_timeout_ms: u64,
     /// Labels of ended loads are remembered for so long, seconds. Default 259200 (3 days).
     pub label_keep_s: u64,
     /// A backup or restore that has not ended after so long is cancelled, seconds, unless it names its own timeout.
     /// Default 86400.
     pub job_timeout_s: u64,
+
+    /// Memory that all queries together may hold for sorting, joining and grouping, MiB; what does not fit is spilled to
+    /// the temporary directory. Default 1024.
+    pub query_memory_mb: usize,
 }
 
 impl Default for Config {
@@ -69,8 +76,10 @@ impl Default for Config {
             heartbeat_ms: 1_000,
             heartbeat_timeout_ms: 5_000,
             load_timeout_s: 600,
+            publish_timeout_ms: 30_000,
             label_keep_s: 3 * 86_400,
             job_timeout_s: 86_400,
+            query_memory_mb: 1_024,
         }
     }
 }
@@ -109,6 +118,9 @@ impl Config {
         }
         if self.load_timeout_s == 0 || self.label_keep_s == 0 || self.job_timeout_s == 0 {
             return wrong("load_timeout_s, label_keep_s, job_timeout_s", "must be at least 1");
+        }
+        if self.query_memory_mb < 16 {
+            return wrong("query_memory_mb", "must be at least 16");
         }
         Ok(())
     }

@@ -1,0 +1,200 @@
+//! Statements against tables in memory.
+
+use super::sample::Memory;
+use super::*;
+use crate::meta::command::{Command, NewPartition, NewTable, Outcome};
+use coffer_proto::ids::{BackendId, DbId, PartitionId, TableId, TransactionId};
+use coffer_stdx::ErrorKind;
+use coffer_table::{Bound, ColumnType, KeyRange, Scalar, Schema};
+use datafusion::arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use futures::TryStreamExt;
+use std::collections::HashMap;
+
+/// `d.t (id int, Name varchar)` with two partitions by `id`, the second above 10, and `d.empty` of the same columns.
+async fn engine() -> (Engine, Arc<Memory>, Meta) {
+    let meta = Meta::in_memory();
+    let created = |outcome: Outcome| match outcome {
+        Outcome::Created(id) => id,
+        other => panic!("{other:?}"),
+    };
+    meta.propose(Command::AddBackends { addresses: vec![("b".to_owned(), 1)], now_ms: 0 }).await.unwrap();
+    let backend = meta.view(|state| *state.backends.keys().next().unwrap());
+    let db = DbId(created(meta.propose(Command::CreateDatabase { name: "d".to_owned() }).await.unwrap()));
+    let t = TableId(created(meta.propose(Command::CreateTable(table(db, "t", backend))).await.unwrap()));
+    meta.propose(Command::CreateTable(table(db, "empty", backend))).await.unwrap();
+    let parts: Vec<PartitionId> =
+        meta.view(|state| state.databases[&db].tables[&t].partitions.keys().copied().collect());
+    let begin = Command::BeginTransaction { label: "l".to_owned(), db, table: t, now_ms: 0, deadline_ms: 9 };
+    let id = TransactionId(created(meta.propose(begin).await.unwrap()));
+    let commit =
+        Command::CommitTransaction { transaction: id, partitions: parts, rows: 4, missing: Vec::new(), now_ms: 1 };
+    meta.propose(commit).await.unwrap();
+    meta.propose(Command::MakeVisible { transaction: id, now_ms: 2 }).await.unwrap();
+    let tablets: Vec<u64> = meta.view(|state| state.databases[&db].tables[&t].tablets().map(|(_, t)| t.id.0).collect());
+    let memory = Memory::of(HashMap::from([
+        (tablets[0], vec![rows(&[Some(1), None], &["one", "none"])]),
+        (tablets[1], vec![rows(&[Some(11)], &["eleven"]), rows(&[Some(12)], &["twelve"])]),
+    ]));
+    let engine = Engine::over(meta.clone(), Arc::clone(&memory) as _, &Config::default()).unwrap();
+    (engine, memory, meta)
+}
+
+fn table(db: DbId, name: &str, backend: BackendId) -> NewTable {
+    let column = |name: &str, kind, nullable| coffer_table::Column {
+        name: name.to_owned(),
+        kind,
+        nullable,
+        default: None,
+        key: false,
+        comment: String::new(),
+    };
+    let partition = |name: &str, lower, upper| NewPartition {
+        name: name.to_owned(),
+        range: Some(KeyRange { lower: vec![lower], upper: vec![upper] }),
+        replication_num: 1,
+        placement: vec![vec![backend]],
+    };
+    let ten = Bound::Value(Scalar::Int(10));
+    NewTable {
+        db,
+        name: name.to_owned(),
+        schema: Schema {
+            columns: vec![
+                column("id", ColumnType::Int, true),
+                column("Name", ColumnType::Varchar { length: 20 }, true),
+            ],
+        },
+        partition_columns: vec!["id".to_owned()],
+        bucket_columns: Vec::new(),
+        properties: BTreeMap::new(),
+        comment: String::new(),
+        partitions: vec![partition("low", Bound::Min, ten), partition("high", ten, Bound::Max)],
+        now_ms: 0,
+    }
+}
+
+fn rows(ids: &[Option<i32>], names: &[&str]) -> RecordBatch {
+    let id = Arc::new(Int32Array::from(ids.to_vec())) as ArrayRef;
+    let name = Arc::new(StringArray::from(names.to_vec())) as ArrayRef;
+    RecordBatch::try_from_iter_with_nullable([("id", id, true), ("Name", name, true)]).unwrap()
+}
+
+fn caller() -> Caller {
+    let variables = BTreeMap::from([("sql_mode".to_owned(), "ANSI".to_owned()), ("@x".to_owned(), "7".to_owned())]);
+    Caller { user: "root".to_owned(), database: Some("d".to_owned()), connection: 9, variables: Arc::new(variables) }
+}
+
+async fn ask(engine: &Engine, sql: &str) -> Result<Vec<Vec<String>>> {
+    let stream = engine.query(&caller(), sql).await?;
+    let headings = stream.columns.iter().map(|column| column.name.clone()).collect();
+    let batches: Vec<Vec<coffer_mysql::Row>> = stream.into_rows().try_collect().await?;
+    let shown = batches.into_iter().flatten().map(|row| row.iter().map(ToString::to_string).collect());
+    Ok(std::iter::once(headings).chain(shown).collect())
+}
+
+async fn one(engine: &Engine, sql: &str) -> String {
+    ask(engine, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))[1].join("|")
+}
+
+#[tokio::test]
+async fn tables_are_read_filtered_and_sorted() {
+    let (engine, memory, _) = engine().await;
+    let shown = ask(&engine, "SELECT ID, NAME AS n FROM t ORDER BY id").await.unwrap();
+    assert_eq!(shown, [["ID", "n"], ["NULL", "none"], ["1", "one"], ["11", "eleven"], ["12", "twelve"]]);
+    assert_eq!(memory.opened().len(), 2);
+    let shown = ask(&engine, "SELECT * FROM d.t WHERE id > 11").await.unwrap();
+    assert_eq!(shown, [["id", "Name"], ["12", "twelve"]]);
+    assert_eq!(memory.opened().len(), 3, "the low partition is left out");
+    assert_eq!(one(&engine, "SELECT count(*), max(`name`) FROM t").await, "4|twelve");
+    assert_eq!(one(&engine, "SELECT count(*) FROM internal.d.empty").await, "0");
+    assert_eq!(one(&engine, "SELECT count(*) FROM t a JOIN t b ON a.id = b.Id").await, "3");
+    assert_eq!(one(&engine, "WITH c AS (SELECT id FROM t) SELECT count(id) FROM c").await, "3");
+    assert_eq!(ask(&engine, "SELECT id FROM t LIMIT 1, 2").await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn checksums_add_up() {
+    let (engine, _, _) = engine().await;
+    let all: u64 = one(&engine, "SELECT checksum(id) FROM t").await.parse().unwrap();
+    let low: u64 = one(&engine, "SELECT checksum(id) FROM t WHERE id < 10 OR id IS NULL").await.parse().unwrap();
+    let high: u64 = one(&engine, "SELECT checksum(id) FROM t WHERE id >= 10").await.parse().unwrap();
+    assert_eq!(all, low.wrapping_add(high));
+    assert_eq!(one(&engine, "SELECT checksum(id, Name) FROM empty").await, "0");
+    let grouped = ask(&engine, "SELECT id, checksum(Name) FROM t GROUP BY id").await.unwrap();
+    assert_eq!(grouped.len(), 5);
+}
+
+#[tokio::test]
+async fn expressions_mean_what_they_mean_in_mysql() {
+    let (engine, _, _) = engine().await;
+    for (sql, expected) in [
+        ("SELECT 5 / 2, 5 DIV 2, 5 % 3, 1 / 0, 1.10 + 1", "2.5|2|2|NULL|2.10"),
+        ("SELECT database(), schema(), connection_id()", "d|d|9"),
+        ("SELECT current_user(), USER()", "'root'@'%'|'root'@'%'"),
+        ("SELECT @@sql_mode, @x, @y", "ANSI|7|NULL"),
+        ("SELECT @@session.sql_mode", "ANSI"),
+        ("SELECT if(1 > 2, 'a', 'b'), ifnull(NULL, 3)", "b|3"),
+        ("SELECT year('2024-02-03'), month(date '2024-02-03')", "2024|2"),
+        ("SELECT \"it's\", 'a\\'b'", "it's|a'b"),
+        ("SELECT cast('12.345' AS decimal(10, 2))", "12.35"),
+        ("SELECT 99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
+        ("SELECT count(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'd'", "2"),
+    ] {
+        assert_eq!(one(&engine, sql).await, expected, "{sql}");
+    }
+    assert!(one(&engine, "SELECT version()").await.starts_with("8."));
+    let plan = ask(&engine, "EXPLAIN SELECT * FROM t WHERE id = 3").await.unwrap();
+    let text = plan.concat().join(" ");
+    assert!(text.contains("ScanExec: table=t, partitions=1/2, tablets=1"), "{text}");
+}
+
+#[tokio::test]
+async fn errors_are_those_that_clients_know() {
+    let (engine, memory, _) = engine().await;
+    for (sql, kind, number, text) in [
+        ("SELECT * FROM nope", ErrorKind::NotFound, 1051, "Unknown table 'nope'"),
+        ("SELECT * FROM x.t", ErrorKind::NotFound, 1049, "Unknown database 'x'"),
+        ("SELECT nope FROM t", ErrorKind::NotFound, 1054, "Unknown column 'nope' in 'field list'"),
+        ("SELECT @@nope", ErrorKind::Invalid, 1193, "Unknown system variable 'nope'"),
+        ("SELEC 1", ErrorKind::Invalid, 1064, "Expected"),
+        ("COPY t TO '/tmp/x'", ErrorKind::Invalid, 0, "DML not supported: COPY"),
+        ("CREATE TABLE x AS SELECT 1", ErrorKind::Invalid, 0, "DDL not supported"),
+        ("INSERT INTO t SELECT 1, 'x'", ErrorKind::Invalid, 0, "DML not supported"),
+        ("EXPLAIN INSERT INTO t SELECT 1, 'x'", ErrorKind::Invalid, 0, "DML not supported"),
+        ("SET x = 1", ErrorKind::Invalid, 0, "Statement not supported"),
+        ("SELECT cast('x' AS int)", ErrorKind::Invalid, 0, "Cannot cast string 'x'"),
+    ] {
+        let error = ask(&engine, sql).await.unwrap_err();
+        assert_eq!((error.kind(), error.number()), (kind, number), "{sql}: {error}");
+        assert!(error.message().contains(text), "{sql}: {error}");
+    }
+    let nobody = Caller::default();
+    assert_eq!(engine.query(&nobody, "SELECT * FROM t").await.unwrap_err().number(), 1046);
+    let tablet = memory.any_tablet();
+    memory.break_after("b:1", tablet, 0, Error::unavailable("backend b:1: connection refused"));
+    let error = ask(&engine, "SELECT * FROM t").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn deep_but_allowed_expressions_are_planned_and_run() {
+    let (engine, _, _) = engine().await;
+    let sum = vec!["id"; 900].join(" + ");
+    assert_eq!(one(&engine, &format!("SELECT {sum} FROM t WHERE id = 1")).await, "900");
+    let any: Vec<String> = (0..450).map(|value| format!("Name = '{value}'")).collect();
+    assert_eq!(one(&engine, &format!("SELECT count(*) FROM t WHERE {}", any.join(" OR "))).await, "0");
+}
+
+#[tokio::test]
+async fn the_versions_are_those_of_the_start() {
+    let (engine, _, meta) = engine().await;
+    let stream = engine.query(&caller(), "SELECT id FROM t").await.unwrap();
+    let ids = meta.view(|state| {
+        let database = state.find_database("d").unwrap();
+        (database.id, database.table("t").unwrap().id)
+    });
+    meta.propose(Command::DropTable { db: ids.0, table: ids.1 }).await.unwrap();
+    let rows: Vec<Vec<coffer_mysql::Row>> = stream.into_rows().try_collect().await.unwrap();
+    assert_eq!(rows.concat().len(), 4);
+}

@@ -1,0 +1,202 @@
+//! SELECT: a statement goes in as text, batches come out.
+//!
+//! One look at the replicated state pins every table of the statement at its visible version ([`pin`]); the engine plans
+//! against those ([`catalog`], [`table`]); scans leave out partitions that the conditions exclude ([`prune`]), spread over
+//! living replicas ([`assign`]) and stream from backends ([`fetch`], [`source`]); rows are written as MySQL knows them
+//! ([`encode`]). Joins, sorts and groups run in this process in a bounded memory pool and spill to the temporary directory.
+//!
+//! Nothing durable is written here; a crash ends the queries that run.
+//!
+//! Modules, bottom to top: `errors`, `pin`, `prune`, `names`, `checksum`, `encode` | `source`, `assign` | `fetch` | `table`
+//! | `catalog` | this file with `functions`, `stream`.
+
+mod assign;
+mod catalog;
+mod checksum;
+pub mod encode;
+#[cfg(test)]
+mod engine_tests;
+mod errors;
+mod fetch;
+mod functions;
+mod names;
+mod pin;
+mod prune;
+#[cfg(test)]
+mod sample;
+mod source;
+mod statement;
+mod stream;
+mod table;
+
+pub use functions::version;
+pub use stream::QueryStream;
+
+use crate::backends::Backends;
+use crate::config::Config;
+use crate::raft::Meta;
+use catalog::{CATALOG, Catalog};
+use checksum::Checksum;
+use coffer_stdx::{Error, Result};
+use datafusion::common::config::Dialect;
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{FunctionRegistry, SessionStateBuilder};
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan};
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::variable::VarType;
+use errors::from_engine;
+use functions::{Division, Variables};
+use pin::Pinned;
+use source::{Flight, Source};
+use statement::Parsed;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Rows of the batches that operators pass on.
+const BATCH_ROWS: usize = 8_192;
+/// Streams an operator works on at least.
+const MIN_PARTITIONS: usize = 2;
+/// Stack of a thread that plans; only what is used takes memory.
+const PLAN_STACK_BYTES: usize = 64 << 20;
+/// Users of memory named in the error when there is not enough.
+const NAMED_CONSUMERS: usize = 3;
+
+/// Who asks, and what the session says.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The user.
+    pub user: String,
+    /// The current database.
+    pub database: Option<String>,
+    /// The number of the connection.
+    pub connection: u32,
+    /// Session variables by lower-case name; those of the user with an `@` before the name.
+    pub variables: Arc<BTreeMap<String, String>>,
+}
+
+/// Plans and runs queries; cloned freely.
+#[derive(Clone)]
+pub struct Engine {
+    meta: Meta,
+    source: Arc<dyn Source>,
+    /// What every session starts from.
+    base: Arc<SessionState>,
+}
+
+impl Engine {
+    /// An engine over the tables of the catalog.
+    pub fn new(meta: Meta, backends: Backends, config: &Config) -> Result<Engine> {
+        Engine::over(meta, Arc::new(Flight::new(backends)), config)
+    }
+
+    fn over(meta: Meta, source: Arc<dyn Source>, config: &Config) -> Result<Engine> {
+        let pool = FairSpillPool::new(config.query_memory_mb << 20);
+        let named = NonZeroUsize::new(NAMED_CONSUMERS).unwrap_or(NonZeroUsize::MIN);
+        let base = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, named)))
+            .build_arc()
+            .and_then(base_state)
+            .map_err(|error| from_engine(&error))?;
+        Ok(Engine { meta, source, base: Arc::new(base) })
+    }
+
+    /// Plan a statement and start it. The rows come from the stream.
+    pub async fn query(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
+        let (engine, caller, sql) = (self.clone(), caller.clone(), sql.to_owned());
+        on_deep_stack(async move {
+            let parsed = statement::parse(&sql)?;
+            let headings = parsed.headings();
+            let (context, plan) = engine.plan(&caller, parsed).await?;
+            let run = async { context.execute_logical_plan(plan).await?.execute_stream().await };
+            let batches = run.await.map_err(|error| from_engine(&error))?;
+            Ok(QueryStream::new(batches, headings))
+        })
+        .await
+    }
+
+    async fn plan(&self, caller: &Caller, mut parsed: Parsed) -> Result<(SessionContext, LogicalPlan)> {
+        let state = self.base.as_ref().clone();
+        let wanted = parsed.tables(&state)?;
+        let current = caller.database.as_deref();
+        let pinned = if wanted.catalog {
+            self.meta.view(Pinned::everything)
+        } else {
+            self.meta.view(|state| Pinned::named(state, &wanted.names, current))?
+        };
+        parsed.fix_names(&pinned, wanted.catalog);
+        let context = self.context(state, caller, pinned);
+        let plan = async {
+            let plan = context.state().statement_to_plan(parsed.into_statement()).await?;
+            let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+            reading.verify_plan(&plan)?;
+            Ok::<_, DataFusionError>(plan)
+        };
+        let plan = plan.await.map_err(|error| from_engine(&error))?;
+        Ok((context, plan))
+    }
+
+    fn context(&self, state: SessionState, caller: &Caller, pinned: Pinned) -> SessionContext {
+        let mut builder = SessionStateBuilder::new_from_existing(state);
+        if let Some(config) = builder.config()
+            && let Some(database) = &caller.database
+        {
+            config.options_mut().catalog.default_schema.clone_from(database);
+        }
+        let context = SessionContext::new_with_state(builder.build());
+        context.register_catalog(CATALOG, Arc::new(Catalog::new(pinned, &self.source)));
+        for function in functions::of_session(caller) {
+            context.register_udf(function);
+        }
+        for (kind, of_user) in [(VarType::System, false), (VarType::UserDefined, true)] {
+            context.register_variable(kind, Arc::new(Variables { values: Arc::clone(&caller.variables), of_user }));
+        }
+        context
+    }
+}
+
+/// Settings and functions that all sessions share.
+fn base_state(runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError> {
+    let cores = std::thread::available_parallelism().map_or(MIN_PARTITIONS, NonZeroUsize::get);
+    let mut config = SessionConfig::new()
+        .with_batch_size(BATCH_ROWS)
+        .with_target_partitions(cores.max(MIN_PARTITIONS))
+        .with_information_schema(true)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, "");
+    let parser = &mut config.options_mut().sql_parser;
+    parser.dialect = Dialect::MySQL;
+    // Names are compared as written, after `names` gave them the declared case.
+    parser.enable_ident_normalization = false;
+    // `1.10` is exact, as in MySQL.
+    parser.parse_float_as_decimal = true;
+    parser.map_string_types_to_utf8view = false;
+    // NULL sorts below every value.
+    parser.default_null_ordering = "nulls_min".to_owned();
+    let mut state =
+        SessionStateBuilder::new_with_default_features().with_config(config).with_runtime_env(runtime).build();
+    state.register_udaf(Arc::new(AggregateUDF::from(Checksum::new())))?;
+    state.register_expr_planner(Arc::new(Division))?;
+    Ok(state)
+}
+
+/// Planning walks expressions by recursion; a thread of its own has the stack for the deepest that [`statement`] lets pass.
+async fn on_deep_stack<T: Send + 'static>(plan: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("plan".to_owned())
+        .stack_size(PLAN_STACK_BYTES)
+        .spawn(move || sender.send(runtime.block_on(plan)).is_ok())
+        .map_err(|error| Error::limit(format!("start a thread for the query: {error}")))?;
+    receiver.await.map_err(|_| Error::bug("the thread that planned the query ended without an answer"))?
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}

@@ -1,0 +1,82 @@
+//! What one statement sees: the tables it names, each at the version that was visible at one moment, and where their
+//! replicas are. Made at a single look at the replicated state, so that all tables of a statement belong together.
+
+use crate::catalog::table::{FIRST_VERSION, Table};
+use crate::meta::state::State;
+use crate::sql::ast::ObjectName;
+use coffer_proto::ids::{BackendId, TabletId};
+use coffer_stdx::Result;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A table as a statement sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct PinnedTable {
+    /// The table with the versions visible then.
+    pub(crate) table: Arc<Table>,
+    /// "host:port" of every backend that holds replicas of it.
+    pub(crate) addresses: Arc<BTreeMap<BackendId, String>>,
+}
+
+/// A tablet to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TabletRead {
+    pub(crate) tablet: TabletId,
+    pub(crate) version: u64,
+    /// Where, best first.
+    pub(crate) replicas: Vec<BackendId>,
+}
+
+/// Databases and tables by name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pinned {
+    pub(crate) databases: BTreeMap<String, BTreeMap<String, PinnedTable>>,
+}
+
+impl Pinned {
+    /// Pin the tables named; a name without a database is of `current`. Fails on the first that does not exist.
+    pub(crate) fn named(state: &State, names: &[ObjectName], current: Option<&str>) -> Result<Pinned> {
+        let mut pinned = Pinned::default();
+        for name in names {
+            let (database, table) = state.table(name, current)?;
+            let tables = pinned.databases.entry(database.name.clone()).or_default();
+            tables.entry(table.name.clone()).or_insert_with(|| PinnedTable::new(state, table));
+        }
+        if let Some(current) = current.and_then(|name| state.find_database(name)) {
+            pinned.databases.entry(current.name.clone()).or_default();
+        }
+        Ok(pinned)
+    }
+
+    /// Everything, for statements about the catalog itself.
+    pub(crate) fn everything(state: &State) -> Pinned {
+        let tables_of = |tables: &BTreeMap<_, Table>| {
+            tables.values().map(|table| (table.name.clone(), PinnedTable::new(state, table))).collect()
+        };
+        let databases = state.databases.values().map(|database| (database.name.clone(), tables_of(&database.tables)));
+        Pinned { databases: databases.collect() }
+    }
+}
+
+impl PinnedTable {
+    fn new(state: &State, table: &Table) -> PinnedTable {
+        let holders: BTreeSet<BackendId> = table.tablets().flat_map(|(_, tablet)| tablet.replicas.clone()).collect();
+        let addresses = holders.into_iter().filter_map(|id| Some((id, state.backends.get(&id)?.address()))).collect();
+        PinnedTable { table: Arc::new(table.clone()), addresses: Arc::new(addresses) }
+    }
+
+    /// The tablets that hold rows, of the partitions that `wanted` accepts.
+    pub(crate) fn reads(&self, wanted: impl Fn(&crate::catalog::table::Partition) -> bool) -> Vec<TabletRead> {
+        let partitions = self.table.partitions.values();
+        let partitions = partitions.filter(|part| part.visible_version > FIRST_VERSION && wanted(part));
+        partitions
+            .flat_map(|partition| {
+                partition.tablets.iter().map(|tablet| TabletRead {
+                    tablet: tablet.id,
+                    version: partition.visible_version,
+                    replicas: tablet.replicas.clone(),
+                })
+            })
+            .collect()
+    }
+}

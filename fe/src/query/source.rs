@@ -1,0 +1,98 @@
+//! Where scans get their batches: Arrow Flight from backends, or memory in tests.
+
+use crate::backends::Backends;
+use arrow_flight::Ticket;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use async_trait::async_trait;
+use coffer_proto::channel::{self, MAX_MESSAGE_BYTES};
+use coffer_proto::ids::{BackendId, TabletId};
+use coffer_proto::status::from_status;
+use coffer_proto::v1::ScanTicket;
+use coffer_stdx::{Error, ErrorKind, Result};
+use datafusion::arrow::array::RecordBatch;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use prost::Message;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use tonic::transport::Channel;
+
+/// Channels kept; more backends than any cluster has, so it is only reached when addresses keep changing.
+const MAX_CHANNELS: usize = 2 * crate::limits::MAX_BACKENDS;
+
+/// Batches of a scan as they come.
+pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// Reads tablets.
+#[async_trait]
+pub(crate) trait Source: fmt::Debug + Send + Sync {
+    /// Whether a backend is worth asking first.
+    fn alive(&self, backend: BackendId) -> bool;
+
+    /// Rows of a tablet, where anybody said.
+    fn rows(&self, tablet: TabletId, backend: BackendId) -> Option<u64>;
+
+    /// Start reading from the backend at this address.
+    async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches>;
+}
+
+/// The backends of the cluster.
+pub(crate) struct Flight {
+    backends: Backends,
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Flight")
+    }
+}
+
+impl Flight {
+    pub(crate) fn new(backends: Backends) -> Flight {
+        Flight { backends, channels: Mutex::default() }
+    }
+
+    fn channel(&self, address: &str) -> Result<Channel> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(address) {
+            return Ok(channel.clone());
+        }
+        if channels.len() >= MAX_CHANNELS {
+            channels.clear();
+        }
+        let channel = channel::connect(address)?;
+        channels.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+}
+
+#[async_trait]
+impl Source for Flight {
+    fn alive(&self, backend: BackendId) -> bool {
+        self.backends.alive(backend)
+    }
+
+    fn rows(&self, tablet: TabletId, backend: BackendId) -> Option<u64> {
+        Some(self.backends.tablet_stat(tablet, backend)?.rows)
+    }
+
+    async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches> {
+        let mut client = FlightServiceClient::new(self.channel(address)?).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let peer = format!("backend {address}");
+        let ticket = Ticket { ticket: ticket.encode_to_vec().into() };
+        let messages = client.do_get(ticket).await.map_err(|status| from_status(&status, &peer))?.into_inner();
+        let messages = messages.map_err(|status| arrow_flight::error::FlightError::Tonic(Box::new(status)));
+        let batches = FlightRecordBatchStream::new_from_flight_data(messages);
+        Ok(batches.map_err(move |error| from_flight(&error, &peer)).boxed())
+    }
+}
+
+fn from_flight(error: &arrow_flight::error::FlightError, peer: &str) -> Error {
+    match error {
+        arrow_flight::error::FlightError::Tonic(status) => from_status(status, peer),
+        other => Error::new(ErrorKind::Corrupt, format!("{peer}: {other}")),
+    }
+}

@@ -1,0 +1,278 @@
+//! A statement between text and plan: what it reads, what its columns are called, and whether it is too deep to plan.
+
+use super::names::Names;
+use super::pin::Pinned;
+use crate::error::syntax;
+use crate::sql::ast::ObjectName;
+use coffer_stdx::{Error, Result};
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{self as sql, Expr, ObjectNamePart, SelectItem, SetExpr, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::dialect::MySqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use std::ops::ControlFlow;
+
+use super::errors::from_engine;
+
+/// Operators in one expression, or set operations in one query. Each is a level of the plan's tree.
+const MAX_OPERATORS: usize = 1_000;
+/// Nested parentheses and subqueries.
+const MAX_NESTING: usize = 64;
+/// The schema of tables about tables.
+const INFORMATION_SCHEMA: &str = "information_schema";
+/// Its columns, for references in upper case.
+const CATALOG_COLUMNS: [&str; 24] = [
+    "catalog_name",
+    "character_maximum_length",
+    "character_octet_length",
+    "column_default",
+    "column_name",
+    "data_type",
+    "datetime_precision",
+    "default_character_set_name",
+    "definition",
+    "is_nullable",
+    "name",
+    "numeric_precision",
+    "numeric_precision_radix",
+    "numeric_scale",
+    "ordinal_position",
+    "schema_name",
+    "schema_owner",
+    "specific_catalog",
+    "specific_schema",
+    "table_catalog",
+    "table_name",
+    "table_schema",
+    "table_type",
+    "value",
+];
+
+/// A statement that parses.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    statement: Statement,
+}
+
+/// What a statement reads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) names: Vec<ObjectName>,
+    /// Whether it reads the catalog itself.
+    pub(super) catalog: bool,
+}
+
+/// Parse one statement.
+pub(super) fn parse(text: &str) -> Result<Parsed> {
+    check_depth(text)?;
+    let parse = || {
+        let dialect = MySqlDialect {};
+        let mut parser = DFParserBuilder::new(text).with_dialect(&dialect).with_recursion_limit(MAX_NESTING).build()?;
+        parser.parse_statements()
+    };
+    let mut statements = parse().map_err(|error| from_engine(&error))?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(statement), true) => Ok(Parsed { statement }),
+        _ => Err(syntax("one statement is expected")),
+    }
+}
+
+impl Parsed {
+    pub(super) fn into_statement(self) -> Statement {
+        self.statement
+    }
+
+    /// The tables it names, common table expressions left out.
+    pub(super) fn tables(&mut self, state: &SessionState) -> Result<Wanted> {
+        if let Some(inner) = query_of(&mut self.statement) {
+            let _ = inner.visit(&mut FoldCatalog);
+        }
+        let references = state.resolve_table_references(&self.statement).map_err(|error| from_engine(&error))?;
+        let mut wanted = Wanted { names: Vec::new(), catalog: false };
+        for reference in references {
+            match reference.schema() {
+                Some(INFORMATION_SCHEMA) => wanted.catalog = true,
+                database => wanted
+                    .names
+                    .push(ObjectName { database: database.map(str::to_owned), name: reference.table().to_owned() }),
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Give references to columns the case in which the columns were declared.
+    pub(super) fn fix_names(&mut self, pinned: &Pinned, catalog: bool) {
+        let mut names = Names::default();
+        let tables = pinned.databases.values().flat_map(|tables| tables.values());
+        for table in tables {
+            table.table.schema.columns.iter().for_each(|column| names.add(&column.name));
+        }
+        if catalog {
+            CATALOG_COLUMNS.iter().for_each(|name| names.add(name));
+        }
+        names.apply(&mut self.statement);
+    }
+
+    /// What the columns of the result are called: aliases, else the expressions as written. `None` where `*` hides how many
+    /// columns there are, and for statements other than SELECT.
+    pub(super) fn headings(&self) -> Option<Vec<String>> {
+        let Statement::Statement(statement) = &self.statement else { return None };
+        let sql::Statement::Query(query) = statement.as_ref() else { return None };
+        let mut body = query.body.as_ref();
+        let select = loop {
+            match body {
+                SetExpr::Select(select) => break select,
+                SetExpr::Query(inner) => body = inner.body.as_ref(),
+                SetExpr::SetOperation { left, .. } => body = left.as_ref(),
+                _ => return None,
+            }
+        };
+        select.projection.iter().map(heading).collect()
+    }
+}
+
+fn heading(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(ident.value.clone()),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(|ident| ident.value.clone()),
+        SelectItem::UnnamedExpr(Expr::Value(value)) => match &value.value {
+            sql::Value::SingleQuotedString(text) | sql::Value::DoubleQuotedString(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        },
+        SelectItem::UnnamedExpr(expr) => Some(expr.to_string()),
+        _ => None,
+    }
+}
+
+fn query_of(statement: &mut Statement) -> Option<&mut sql::Statement> {
+    match statement {
+        Statement::Statement(inner) => Some(inner),
+        Statement::Explain(explain) => query_of(&mut explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => None,
+    }
+}
+
+/// `INFORMATION_SCHEMA.TABLES` is written in any case.
+struct FoldCatalog;
+
+impl VisitorMut for FoldCatalog {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &mut sql::ObjectName) -> ControlFlow<()> {
+        let parts = relation.0.iter_mut().filter_map(|part| match part {
+            ObjectNamePart::Identifier(ident) => Some(ident),
+            ObjectNamePart::Function(_) => None,
+        });
+        let mut parts: Vec<_> = parts.collect();
+        if parts.len() >= 2 && parts[parts.len() - 2].value.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
+            parts.iter_mut().for_each(|ident| ident.value.make_ascii_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Refuse what is so deep that walking it would exhaust the stack: long chains of operators, many UNIONs.
+fn check_depth(text: &str) -> Result<()> {
+    // Every operator takes a byte and an operand another.
+    if text.len() / 2 <= MAX_OPERATORS {
+        return Ok(());
+    }
+    let tokens = Tokenizer::new(&MySqlDialect {}, text)
+        .tokenize()
+        .map_err(|error| from_engine(&DataFusionError::SQL(Box::new(error.into()), None)))?;
+    // Operators seen so far, per level of parentheses; a comma starts a new expression.
+    let mut levels = vec![0_usize];
+    let mut operations = 0_usize;
+    for token in &tokens {
+        match token {
+            Token::LParen => levels.push(0),
+            Token::RParen if levels.len() > 1 => drop(levels.pop()),
+            Token::Comma | Token::SemiColon => levels.last_mut().into_iter().for_each(|count| *count = 0),
+            Token::Word(word) => match word.keyword {
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => operations += 1,
+                Keyword::SELECT | Keyword::WHERE | Keyword::HAVING | Keyword::VALUES | Keyword::ON => {
+                    levels.last_mut().into_iter().for_each(|count| *count = 0);
+                }
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::XOR
+                | Keyword::LIKE
+                | Keyword::IS
+                | Keyword::CASE => {
+                    levels.last_mut().into_iter().for_each(|count| *count += 1);
+                }
+                _ => (),
+            },
+            _ if is_operator(token) => levels.last_mut().into_iter().for_each(|count| *count += 1),
+            _ => (),
+        }
+        let deepest = levels.last().copied().unwrap_or(0).max(operations);
+        if deepest > MAX_OPERATORS {
+            return Err(Error::limit(format!(
+                "the statement has an expression of more than {MAX_OPERATORS} operators; use IN (...) or a table"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_operator(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::HexStringLiteral(_)
+            | Token::Whitespace(_)
+            | Token::Period
+            | Token::EOF
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffer_stdx::ErrorKind;
+
+    #[test]
+    fn headings_are_as_written() {
+        let cases: [(&str, Option<&[&str]>); 7] = [
+            ("SELECT a, T.B, c AS X, 1, 'x', count(*) FROM t", Some(&["a", "B", "X", "1", "x", "count(*)"])),
+            ("SELECT sum(a + 1) FROM t", Some(&["sum(a + 1)"])),
+            ("SELECT a FROM t UNION SELECT b FROM u", Some(&["a"])),
+            ("(SELECT a FROM t)", Some(&["a"])),
+            ("SELECT *, a FROM t", None),
+            ("VALUES (1)", None),
+            ("EXPLAIN SELECT 1", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            assert_eq!(parse(text).unwrap().headings(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_statement_at_a_time() {
+        assert_eq!(parse("SELECT 1; SELECT 2").unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(parse("").unwrap_err().number(), crate::error::number::SYNTAX);
+        assert_eq!(parse("SELECT FROM WHERE").unwrap_err().number(), crate::error::number::SYNTAX);
+    }
+
+    #[test]
+    fn deep_expressions_are_refused_and_wide_ones_are_not() {
+        let chain = |operator: &str| format!("SELECT {}", vec!["1"; 20_000].join(operator));
+        for text in [chain(" + "), chain(" OR "), chain("-"), vec!["SELECT 1"; 2_000].join(" UNION ALL ")] {
+            assert_eq!(parse(&text).unwrap_err().kind(), ErrorKind::Limit);
+        }
+        let wide = format!("SELECT * FROM t WHERE a IN ({})", vec!["-1"; 20_000].join(","));
+        assert!(parse(&wide).is_ok());
+        let rows = format!("VALUES {}", vec!["(1, -2, 'a + b - c')"; 5_000].join(", "));
+        assert!(parse(&rows).is_ok());
+        assert!(parse(&"(".repeat(10_000)).is_err());
+    }
+}
