@@ -1,5 +1,9 @@
 //! The receiving end of a put: messages become a body that ends well only when every check passed.
 //!
+//! A peer sends chunks only when it was told that it may, which is when the store below asks for the first one: by then
+//! the put has all the memory it needs to get on. Otherwise the bytes of those that wait would fill the window of the
+//! connection, and those they wait for would starve.
+//!
 //! Grammar: open, chunk*, finish. Chunks follow each other without gap, each matches its CRC32C, and the finish message
 //! states the length and CRC32C of the whole. Anything else, and a stream that just ends, is an error in the body, so
 //! that the store below throws away what it has: nothing becomes visible.
@@ -12,6 +16,7 @@ use coffer_proto::v1::{FinishWrite, OpenWrite, WriteChunk, WriteObject};
 use coffer_stdx::{Error, Result};
 use coffer_store::ByteStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::sync::oneshot;
 use tonic::Status;
 
 /// The opening message.
@@ -25,11 +30,17 @@ where
     }
 }
 
-/// The messages after the opening one as a checked body. `count` hears the size of each chunk.
-pub fn body<S>(messages: S, count: impl Fn(u64) + Send + 'static) -> ByteStream
+/// The messages after the opening one as a checked body. `ready` is told when the first one is wanted, `count` the size
+/// of each chunk.
+pub fn body<S>(messages: S, ready: oneshot::Sender<()>, count: impl Fn(u64) + Send + 'static) -> ByteStream
 where
     S: Stream<Item = Result<WriteObject, Status>> + Send + Unpin + 'static,
 {
+    let asked = stream::once(async move {
+        // A peer that is gone shows in its messages.
+        let _ = ready.send(());
+        Ok(Bytes::new())
+    });
     let chunks = stream::try_unfold((messages, Sum::default()), |(mut messages, mut sum)| async move {
         match next(&mut messages).await? {
             Some(Kind::Chunk(chunk)) => Ok(Some((sum.add(chunk)?, (messages, sum)))),
@@ -38,7 +49,7 @@ where
             None => Err(Error::cancelled("the peer ended the put before its finish message")),
         }
     });
-    chunks.inspect_ok(move |chunk: &Bytes| count(chunk.len() as u64)).boxed()
+    asked.chain(chunks.inspect_ok(move |chunk: &Bytes| count(chunk.len() as u64))).boxed()
 }
 
 async fn next<S>(messages: &mut S) -> Result<Option<Kind>>
@@ -107,7 +118,7 @@ mod tests {
 
     async fn received(kinds: Vec<Kind>) -> Result<Vec<u8>> {
         let messages = stream::iter(kinds.into_iter().map(|kind| Ok(WriteObject { kind: Some(kind) })));
-        let chunks: Vec<Bytes> = body(messages, |_| {}).try_collect().await?;
+        let chunks: Vec<Bytes> = body(messages, oneshot::channel().0, |_| {}).try_collect().await?;
         Ok(chunks.concat())
     }
 

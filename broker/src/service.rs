@@ -11,20 +11,23 @@ use coffer_proto::channel::MESSAGE_BYTES;
 use coffer_proto::status::to_status;
 use coffer_proto::v1;
 use coffer_proto::v1::broker_server::Broker;
+use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use coffer_store::budget::Permit;
 use coffer_store::{Budget, ByteStream, ObjectInfo, PutOptions, Store, rechunk};
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
 
-/// The service.
-#[derive(Debug)]
+/// The service; clones share everything.
+#[derive(Debug, Clone)]
 pub struct Service {
     stores: Arc<Stores>,
     metrics: Metrics,
@@ -66,14 +69,48 @@ impl Service {
         Ok((rechunk(body, MESSAGE_BYTES), permit))
     }
 
-    async fn write_body(&self, open: v1::OpenWrite, messages: Streaming<v1::WriteObject>) -> Result<ObjectInfo> {
+    async fn write_body(self, put: Incoming) -> Result<ObjectInfo> {
+        let Incoming { open, messages, ready } = put;
         let store = self.store(open.storage)?;
         let _permit = self.writes.take(WRITE_STREAM_BYTES).await;
         let received = self.metrics.received.clone();
-        let body = receive::body(messages, move |bytes| received.inc_by(bytes));
+        let body = receive::body(messages, ready, move |bytes| received.inc_by(bytes));
         let length_hint = (open.length_hint > 0).then_some(open.length_hint);
         store.put(&open.path, body, PutOptions { create_new: open.create_new, length_hint }).await
     }
+}
+
+/// A put that was announced.
+struct Incoming {
+    open: v1::OpenWrite,
+    messages: Streaming<v1::WriteObject>,
+    ready: oneshot::Sender<()>,
+}
+
+/// The answers to a put: one when its bytes are wanted, one when the object is stored. Polling them drives the put, so
+/// that it ends with the peer that waits for them.
+fn progress(
+    put: BoxFuture<'static, Result<ObjectInfo>>,
+    asked: oneshot::Receiver<()>,
+) -> impl Stream<Item = Result<v1::WriteAnswer>> + Send {
+    let start = Some((put, Some(asked)));
+    stream::try_unfold(start, |step| async move {
+        let Some((mut put, asked)) = step else { return Ok(None) };
+        if let Some(asked) = asked {
+            tokio::select! {
+                outcome = &mut put => return outcome.map(|stored| Some((done(stored), None))),
+                Ok(()) = asked => {
+                    let ready = v1::WriteAnswer { kind: Some(Kind::Ready(v1::WriteReady {})) };
+                    return Ok(Some((ready, Some((put, None)))));
+                }
+            }
+        }
+        put.await.map(|stored| Some((done(stored), None)))
+    })
+}
+
+fn done(stored: ObjectInfo) -> v1::WriteAnswer {
+    v1::WriteAnswer { kind: Some(Kind::Done(info(stored))) }
 }
 
 /// A request being served: says once how it ended.
@@ -114,10 +151,10 @@ impl Running {
     /// The items of a stream as answers; the request ends with it.
     fn answers<T: Send + 'static>(
         mut self,
-        items: impl futures::Stream<Item = Result<T>> + Send + 'static,
+        items: impl Stream<Item = Result<T>> + Send + 'static,
     ) -> BoxStream<'static, Result<T, Status>> {
         let mut items = items.boxed();
-        futures::stream::poll_fn(move |context| {
+        stream::poll_fn(move |context| {
             let item = futures::ready!(items.poll_next_unpin(context));
             match &item {
                 Some(Ok(_)) => {}
@@ -145,6 +182,7 @@ fn info(info: ObjectInfo) -> v1::ObjectInfo {
 impl Broker for Service {
     type ListStream = BoxStream<'static, Result<v1::ObjectInfo, Status>>;
     type ReadStream = BoxStream<'static, Result<v1::ReadChunk, Status>>;
+    type WriteStream = BoxStream<'static, Result<v1::WriteAnswer, Status>>;
 
     async fn ping(&self, _request: Request<v1::PingRequest>) -> Answer<v1::PingReply> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -186,11 +224,13 @@ impl Broker for Service {
         Ok(Response::new(running.answers(chunks)))
     }
 
-    async fn write(&self, request: Request<Streaming<v1::WriteObject>>) -> Answer<v1::ObjectInfo> {
+    async fn write(&self, request: Request<Streaming<v1::WriteObject>>) -> Answer<Self::WriteStream> {
         let mut messages = request.into_inner();
         let open = receive::opening(&mut messages).await.map_err(|error| to_status(&error))?;
         let running = self.begin("write", &open.storage, &open.path);
-        running.answer(self.write_body(open, messages).await.map(info))
+        let (ready, asked) = oneshot::channel();
+        let put = self.clone().write_body(Incoming { open, messages, ready });
+        Ok(Response::new(running.answers(progress(put.boxed(), asked))))
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Answer<v1::RenameReply> {

@@ -15,19 +15,23 @@ use coffer_proto::channel::{MAX_MESSAGE_BYTES, connect};
 use coffer_proto::status::from_status;
 use coffer_proto::v1;
 use coffer_proto::v1::broker_client::BrokerClient;
+use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::error::Context;
-use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_stdx::{Error, Result};
 use futures::{StreamExt, stream};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use upload::Upload;
 
 /// For one answer, or the first message of a stream; longer than a broker's own retries take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// For a broker to have memory for one more object.
+const READY_WITHIN: Duration = Duration::from_secs(600);
 /// For the removal of a folder, which is many requests to the storage.
 const REMOVE_WITHIN: Duration = Duration::from_secs(600);
 
@@ -167,8 +171,9 @@ impl Store for RemoteStore {
         let asked = self.ask(
             || upload.is_untouched(),
             |mut client| {
-                let messages = upload.messages(open.clone());
-                async move { client.write(messages).await }
+                let (go, ready) = oneshot::channel();
+                let messages = upload.messages(open.clone(), ready);
+                async move { stored(client.write(messages).await?.into_inner(), go).await }
             },
         );
         let answer = asked.await;
@@ -177,7 +182,7 @@ impl Store for RemoteStore {
             return Err(fault);
         }
         let (answer, _) = answer.context(|| format!("put '{path}'"))?;
-        Ok(info(answer.into_inner()))
+        Ok(info(answer))
     }
 
     async fn get(&self, path: &str, range: Option<Range<u64>>) -> Result<ByteStream> {
@@ -265,20 +270,38 @@ impl Store for RemoteStore {
     }
 }
 
+/// Follow a put: let its bytes go when the broker is ready for them, until the object is stored.
+async fn stored(mut answers: Streaming<v1::WriteAnswer>, go: oneshot::Sender<()>) -> Result<v1::ObjectInfo, Status> {
+    let first = tokio::time::timeout(READY_WITHIN, answers.message()).await;
+    let mut answer = first.unwrap_or_else(|_| Err(late(READY_WITHIN)))?;
+    if let Some(v1::WriteAnswer { kind: Some(Kind::Ready(_)) }) = answer {
+        // Whether anybody still listens shows in the next answer.
+        let _ = go.send(());
+        answer = answers.message().await?;
+    }
+    match answer {
+        Some(v1::WriteAnswer { kind: Some(Kind::Done(stored)) }) => Ok(stored),
+        _ => Err(Status::unknown("the answer to a put ended before the object was stored")),
+    }
+}
+
+fn late(limit: Duration) -> Status {
+    let message = format!("no answer within {} s", limit.as_secs());
+    coffer_proto::status::to_status(&Error::timeout(message))
+}
+
 /// Wait for the head of a stream. Its end has no deadline: keep-alive finds dead peers, and a long stream is no fault.
 async fn answer_within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(ANSWER_WITHIN, call).await {
         Ok(answer) => answer,
-        Err(_) => Err(coffer_proto::status::to_status(&Error::new(
-            ErrorKind::Timeout,
-            format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
-        ))),
+        Err(_) => Err(late(ANSWER_WITHIN)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffer_stdx::ErrorKind;
 
     fn chunk(offset: u64, data: &'static str) -> v1::ReadChunk {
         v1::ReadChunk { offset, data: Bytes::from(data), crc32c: crc32c::crc32c(data.as_bytes()) }
