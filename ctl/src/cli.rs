@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Load TPC-H data, back it up, drop it, restore it, and compare every column.
     Tour(TourArgs),
+    /// Measure backup and restore beside `cp -r` of the same files, on a cluster of its own.
+    Bench(BenchArgs),
     /// Leave the caller's session and become the program (used by `cluster` for background processes).
     #[command(name = "__run", hide = true)]
     Run {
@@ -153,6 +155,29 @@ pub(crate) struct TourArgs {
     /// A repository property, key=value. May be repeated.
     #[arg(long = "property", value_parser = key_value)]
     pub(crate) properties: Vec<(String, String)>,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Directory for the cluster; made for this run and removed afterwards.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// TPC-H scale factor.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) scale: f64,
+    /// Hash buckets per partition.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) buckets: u32,
+    /// Number of backends.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) backends: u16,
+    /// First of a run of consecutive ports; without it the standard ports.
+    #[arg(long)]
+    pub(crate) port_base: Option<u16>,
+    /// Streams that send to the sink at the same time.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) streams: usize,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 the request itself is wrong (usage, a taken port, no such cluster).
 
+mod bench;
 mod cli;
 mod cluster;
 mod http;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
 async fn run(command: cli::Command) -> Result<()> {
     match command {
         cli::Command::Cluster(command) => cluster::run(command).await,
+        cli::Command::Bench(args) => bench::run(&args).await,
         cli::Command::Tour(args) => tour::run(&args).await,
         cli::Command::Run { program } => cluster::detach::become_program(&program),
     }

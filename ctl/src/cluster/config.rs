@@ -5,8 +5,8 @@ use coffer_stdx::{Error, Result};
 use std::path::PathBuf;
 use toml::{Table, Value};
 
-/// The TOML of a node.
-pub(crate) fn render(home: &Home, node: &Node, local_roots: &[PathBuf]) -> Result<String> {
+/// The TOML of a node. `allow_null`: brokers also serve a sink for measurements.
+pub(crate) fn render(home: &Home, node: &Node, local_roots: &[PathBuf], allow_null: bool) -> Result<String> {
     let data = text(&home.data(&node.name))?;
     let mut table = Table::new();
     let mut set = |key: &str, value: Value| table.insert(key.to_owned(), value);
@@ -27,6 +27,9 @@ pub(crate) fn render(home: &Home, node: &Node, local_roots: &[PathBuf]) -> Resul
         Role::Broker => {
             set("listen", addresses.grpc.clone().into());
             set("http_listen", addresses.http.clone().into());
+            if allow_null {
+                set("allow_null", true.into());
+            }
         }
     }
     let roots = local_roots.iter().map(|root| text(root).map(Value::from)).collect::<Result<Vec<_>>>()?;
@@ -50,7 +53,7 @@ mod tests {
     fn each_role_gets_its_keys() {
         let home = Home::new(Path::new("/c")).unwrap();
         let addresses = Addresses { mysql: Some("h:1".into()), http: "h:2".into(), grpc: "h:3".into() };
-        let render = |role| render(&home, &Node::new(role, 1, addresses.clone()), &["/c/repos".into()]).unwrap();
+        let render = |role| render(&home, &Node::new(role, 1, addresses.clone()), &["/c/repos".into()], false).unwrap();
         assert!(render(Role::Frontend).contains("meta_dir = \"/c/fe-1\"\nmysql_listen = \"h:1\""));
         assert!(render(Role::Backend).contains("data_dirs = [\"/c/be-1\"]\ngrpc_listen = \"h:3\""));
         assert!(render(Role::Broker).contains("listen = \"h:3\"\nlocal_roots = [\"/c/repos\"]"));

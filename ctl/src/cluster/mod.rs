@@ -35,6 +35,12 @@ pub(crate) async fn run(command: ClusterCommand) -> Result<()> {
 }
 
 async fn up(args: &UpArgs) -> Result<()> {
+    let (home, state) = create(args, false).await?;
+    greet(&home, &state)
+}
+
+/// Create a cluster and return when it is alive. `allow_null`: its brokers also serve a sink for measurements.
+pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, State)> {
     let home = Home::new(&args.dir)?;
     if home.has_cluster() {
         let dir = home.dir().display();
@@ -56,7 +62,7 @@ async fn up(args: &UpArgs) -> Result<()> {
     let _lock = home.lock()?;
     for node in &state.processes {
         fsx::create_dir(&home.data(&node.name))?;
-        let text = config::render(&home, node, &state.local_roots)?;
+        let text = config::render(&home, node, &state.local_roots, allow_null)?;
         fsx::write_durably(&home.config(&node.name), text.as_bytes())?;
     }
     home.save(&state)?;
@@ -66,7 +72,7 @@ async fn up(args: &UpArgs) -> Result<()> {
         halt(&state, Duration::from_secs(5)).await?;
     }
     ready?;
-    greet(&home, &state)
+    Ok((home, state))
 }
 
 async fn start(args: &StartArgs) -> Result<()> {
@@ -93,12 +99,18 @@ async fn down(args: &DownArgs) -> Result<()> {
     let state = home.load()?;
     let _lock = home.lock()?;
     halt(&state, Duration::from_secs(args.timeout)).await?;
-    let dir = home.dir();
     if !args.purge {
-        screen::line(&format!("cluster in {} is down; its data stays", dir.display()));
+        screen::line(&format!("cluster in {} is down; its data stays", home.dir().display()));
         return Ok(());
     }
-    // Only what `up` made; the state file last, so that a purge that was cut short can be repeated.
+    purge(&home, &state)?;
+    screen::line(&format!("cluster in {} is down and removed", home.dir().display()));
+    Ok(())
+}
+
+/// Remove what [`create`] made; the state file last, so that a purge that was cut short can be repeated.
+fn purge(home: &Home, state: &State) -> Result<()> {
+    let dir = home.dir();
     let made = ["conf", "logs", "repos"].iter().map(|name| dir.join(name));
     for path in made.chain(state.processes.iter().map(|node| home.data(&node.name))) {
         fsx::remove(&path)?;
@@ -107,8 +119,13 @@ async fn down(args: &DownArgs) -> Result<()> {
     fsx::remove(&dir.join("cluster.json"))?;
     // The directory itself goes when nothing else is in it.
     let _ = std::fs::remove_dir(dir);
-    screen::line(&format!("cluster in {} is down and removed", dir.display()));
     Ok(())
+}
+
+/// Stop a cluster and remove what it left.
+pub(crate) async fn destroy(home: &Home, state: &State) -> Result<()> {
+    halt(state, KILL_LIMIT).await?;
+    purge(home, state)
 }
 
 async fn status(args: &StatusArgs) -> Result<()> {

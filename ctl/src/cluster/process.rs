@@ -44,6 +44,20 @@ impl Identity {
         }
     }
 
+    /// A figure of `/proc/<pid>/status` in bytes: `VmRSS` now, `VmHWM` at most.
+    pub(crate) fn memory(self, field: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
+    /// Let `VmHWM` begin anew.
+    pub(crate) fn forget_peak(self) -> Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.pid);
+        std::fs::write(&path, "5").context(|| format!("write {path}"))
+    }
+
     /// Wait until it ended, at most `limit`. True when it did.
     pub(crate) async fn ended_within(self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

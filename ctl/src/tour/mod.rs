@@ -74,7 +74,11 @@ pub(crate) async fn run(args: &TourArgs) -> Result<()> {
     let label = format!("tour_{}", seconds_now());
 
     progress::chapter("tables");
-    create_tables(&mut session, &place, args.buckets).await?;
+    let alive = session.query("SHOW BACKENDS").await?.iter().filter(|row| row.get("Alive") == "true").count();
+    if alive == 0 {
+        return Err(Error::unavailable("no backend is alive (SHOW BACKENDS): add or start one first"));
+    }
+    create_tables(&mut session, &place, args.buckets, alive.min(2)).await?;
 
     progress::chapter(&format!("load TPC-H scale factor {}", args.scale));
     let rows = load_tables(&place, args.scale, &label).await?;
@@ -96,14 +100,10 @@ pub(crate) async fn run(args: &TourArgs) -> Result<()> {
     conclude(&before, &after, rows, begun)
 }
 
-async fn create_tables(session: &mut Session, place: &Place, buckets: u32) -> Result<()> {
+/// Make both tables anew.
+pub(crate) async fn create_tables(session: &mut Session, place: &Place, buckets: u32, replicas: usize) -> Result<()> {
     let database = &place.database;
     say_and_run(session, &format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
-    let alive = session.query("SHOW BACKENDS").await?.iter().filter(|row| row.get("Alive") == "true").count();
-    if alive == 0 {
-        return Err(Error::unavailable("no backend is alive (SHOW BACKENDS): add or start one first"));
-    }
-    let replicas = alive.min(2);
     for table in Table::ALL {
         say_and_run(session, &format!("DROP TABLE IF EXISTS {database}.{}", table.name())).await?;
         session.query(&table.create(database, buckets, replicas)).await?;
