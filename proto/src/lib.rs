@@ -5,7 +5,7 @@ pub mod ids;
 pub mod status;
 
 /// The generated messages and services, one package.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("coffer.v1");
 }
