@@ -1,0 +1,309 @@
+//! What the leader remembers of one running job, and how the end of a task changes it. Pure.
+//!
+//! Nothing here is needed for correctness: a new leader starts with an empty memory and asks again; every task it repeats
+//! gives the same result.
+//!
+//! Errors are told apart three ways. *Transient*: the task is tried again after a delay that doubles, and the error is
+//! shown until it succeeds. *Of this replica*: another replica takes the tablet. *Permanent*: the job ends with it.
+
+use super::action::{Event, Fact, Key, Task};
+use crate::catalog::job::ManifestPart;
+use crate::meta::command::Counts;
+use coffer_proto::ids::{BackendId, TabletId};
+use coffer_proto::v1::Progress;
+use coffer_stdx::retry::Policy;
+use coffer_stdx::{Error, ErrorKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Delays between tries of one task.
+const RETRY: Policy = Policy { attempts: u32::MAX, first_ms: 500, max_ms: 30_000 };
+/// Tries of a download whose bytes are wrong or missing, before that counts as permanent: the fault may be on the way.
+const BAD_BYTES_TRIES: u32 = 3;
+/// Tries of an upload on one replica whose files are wrong or missing, before another replica takes over.
+const BAD_REPLICA_TRIES: u32 = 2;
+/// Tries of a clean-up that fails for good, before what is left is left to sweeping.
+const CLEANUP_TRIES: u32 = 5;
+
+/// One task, from its first start until the job forgets it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskMemory {
+    /// Where.
+    pub backend: Option<BackendId>,
+    /// Whether it runs now.
+    pub running: bool,
+    /// Tries that failed since the last success.
+    pub failures: u32,
+    /// Not before this time, milliseconds.
+    pub retry_at: u64,
+    /// The last error; gone after a success.
+    pub error: Option<Error>,
+    /// Its tablets.
+    pub tablets: Vec<TabletId>,
+    /// The last progress.
+    pub progress: Progress,
+}
+
+/// All of one job.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// Tasks that run or failed.
+    pub tasks: BTreeMap<Key, TaskMemory>,
+    /// Tasks that need not run again.
+    pub done: BTreeSet<Key>,
+    /// Which backend has the snapshot of a tablet, as far as this leader has heard.
+    pub made: BTreeMap<TabletId, BackendId>,
+    /// Sums over snapshots.
+    pub counts: Counts,
+    /// Replicas that cannot serve this job, and why.
+    pub bad: BTreeMap<(TabletId, BackendId), Error>,
+    /// Finished uploads that are not recorded yet.
+    pub uploaded: BTreeMap<u32, ManifestPart>,
+    /// The file name of `__meta`.
+    pub meta: Option<String>,
+    /// Bytes of finished downloads.
+    pub downloaded: BTreeMap<u32, u64>,
+    /// Why the job cannot go on.
+    pub fatal: Option<Error>,
+}
+
+/// Whether a task may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Now.
+    Ready,
+    /// It runs.
+    Running,
+    /// It failed; not before this time.
+    After(u64),
+    /// It is done.
+    Done,
+}
+
+impl Memory {
+    /// Whether a task may start.
+    pub fn readiness(&self, key: Key, now_ms: u64) -> Readiness {
+        if self.done.contains(&key) {
+            return Readiness::Done;
+        }
+        match self.tasks.get(&key) {
+            Some(task) if task.running => Readiness::Running,
+            Some(task) if task.retry_at > now_ms => Readiness::After(task.retry_at),
+            _ => Readiness::Ready,
+        }
+    }
+
+    /// How many tasks run on a backend.
+    pub fn running_on(&self, backend: BackendId) -> usize {
+        self.tasks.values().filter(|task| task.running && task.backend == Some(backend)).count()
+    }
+
+    /// A task was started.
+    pub fn started(&mut self, task: &Task) {
+        let entry = self.tasks.entry(task.key).or_default();
+        entry.running = true;
+        entry.backend = task.backend;
+        entry.tablets = task.tablets.iter().map(|(tablet, _)| *tablet).collect();
+        entry.progress = Progress::default();
+    }
+
+    /// A task was stopped and forgotten.
+    pub fn stopped(&mut self, key: Key) {
+        self.tasks.remove(&key);
+    }
+
+    /// A task ended.
+    pub fn observe(&mut self, event: Event) {
+        let Some(task) = self.tasks.get_mut(&event.key) else { return };
+        task.running = false;
+        match event.outcome {
+            Ok(fact) => self.succeeded(event.key, fact, event.now_ms),
+            Err(error) => {
+                task.failures = task.failures.saturating_add(1);
+                task.retry_at = retry_at(event.now_ms, task.failures);
+                task.error = Some(error.clone());
+                self.failed(event.key, error);
+            }
+        }
+    }
+
+    fn succeeded(&mut self, key: Key, fact: Fact, now_ms: u64) {
+        let task = self.tasks.remove(&key).unwrap_or_default();
+        match (key, fact) {
+            (Key::Snapshot(backend), Fact::Made { failures, counts }) => {
+                let failed: BTreeMap<TabletId, Error> = failures.into_iter().collect();
+                for tablet in &task.tablets {
+                    match failed.get(tablet) {
+                        None => drop(self.made.insert(*tablet, backend)),
+                        Some(error) if is_transient(error.kind()) => self.slow_down(key, &task, error, now_ms),
+                        Some(error) => drop(self.bad.insert((*tablet, backend), error.clone())),
+                    }
+                }
+                self.counts.bytes += counts.bytes;
+                self.counts.files += counts.files;
+                self.counts.rows += counts.rows;
+            }
+            (Key::Upload(part), Fact::Uploaded(manifest)) => drop(self.uploaded.insert(part, manifest)),
+            (Key::Meta, Fact::Meta(name)) => self.meta = Some(name),
+            (Key::Download(part), Fact::Downloaded(bytes)) => {
+                self.downloaded.insert(part, bytes);
+                self.done.insert(key);
+            }
+            (_, _) => drop(self.done.insert(key)),
+        }
+    }
+
+    /// Some of a task failed in a way that may pass: the rest of it is not asked for at once.
+    fn slow_down(&mut self, key: Key, task: &TaskMemory, error: &Error, now_ms: u64) {
+        let failures = task.failures.saturating_add(1);
+        let entry = TaskMemory {
+            backend: task.backend,
+            failures,
+            retry_at: retry_at(now_ms, failures),
+            error: Some(error.clone()),
+            ..TaskMemory::default()
+        };
+        self.tasks.insert(key, entry);
+    }
+
+    fn failed(&mut self, key: Key, error: Error) {
+        if is_transient(error.kind()) {
+            return;
+        }
+        let Some(task) = self.tasks.get(&key) else { return };
+        let (tablets, backend, failures) = (task.tablets.clone(), task.backend, task.failures);
+        let bad_bytes = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Corrupt);
+        match (key, backend) {
+            (Key::Snapshot(_), Some(backend)) => self.give_up_replicas(&tablets, backend, &error),
+            (Key::Upload(_), Some(backend)) if bad_bytes => {
+                // The snapshot may be gone, with the disk for instance: it is made again, once.
+                self.made.retain(|tablet, _| !tablets.contains(tablet));
+                if failures >= BAD_REPLICA_TRIES {
+                    self.give_up_replicas(&tablets, backend, &error);
+                }
+            }
+            (Key::Download(_), _) if bad_bytes && failures < BAD_BYTES_TRIES => {}
+            (Key::Release(_) | Key::Leftovers, _) => {
+                if failures >= CLEANUP_TRIES {
+                    self.done.insert(key);
+                }
+            }
+            (_, _) => drop(self.fatal.get_or_insert(error)),
+        }
+    }
+
+    fn give_up_replicas(&mut self, tablets: &[TabletId], backend: BackendId, error: &Error) {
+        for tablet in tablets {
+            self.made.remove(tablet);
+            self.bad.insert((*tablet, backend), error.clone());
+        }
+    }
+}
+
+fn retry_at(now_ms: u64, failures: u32) -> u64 {
+    now_ms + RETRY.ceiling(failures + 1).as_millis() as u64
+}
+
+/// A cancel that reaches us was not ours: ours drop the task first.
+fn is_transient(kind: ErrorKind) -> bool {
+    kind.is_transient() || kind == ErrorKind::Cancelled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const B: BackendId = BackendId(1);
+    const T: TabletId = TabletId(7);
+
+    fn start(memory: &mut Memory, key: Key) {
+        memory.started(&Task { key, backend: Some(B), tablets: vec![(T, 2)] });
+    }
+
+    fn end(memory: &mut Memory, key: Key, outcome: Result<Fact, Error>) {
+        start(memory, key);
+        memory.observe(Event { key, now_ms: 1_000, outcome });
+    }
+
+    #[test]
+    fn transient_errors_wait_longer_each_time_and_are_forgotten_on_success() {
+        let mut memory = Memory::default();
+        let key = Key::Upload(1);
+        assert_eq!(memory.readiness(key, 0), Readiness::Ready);
+        start(&mut memory, key);
+        assert_eq!((memory.readiness(key, 0), memory.running_on(B)), (Readiness::Running, 1));
+        end(&mut memory, key, Err(Error::unavailable("down")));
+        assert_eq!(memory.readiness(key, 1_000), Readiness::After(1_500));
+        end(&mut memory, key, Err(Error::timeout("slow")));
+        assert_eq!(memory.readiness(key, 1_000), Readiness::After(2_000));
+        assert_eq!(memory.tasks[&key].error, Some(Error::timeout("slow")));
+        assert_eq!(memory.fatal, None);
+        let part = ManifestPart { name: "m".to_owned(), bytes: 1, tablets: 1, data_bytes: 1 };
+        end(&mut memory, key, Ok(Fact::Uploaded(part.clone())));
+        assert_eq!((memory.tasks.len(), &memory.uploaded[&1]), (0, &part));
+    }
+
+    #[test]
+    fn what_a_snapshot_task_could_not_link_is_a_bad_replica() {
+        let mut memory = Memory::default();
+        let failures = vec![(T, Error::not_found("gone"))];
+        let counts = Counts { bytes: 5, files: 2, rows: 1 };
+        end(&mut memory, Key::Snapshot(B), Ok(Fact::Made { failures, counts }));
+        assert!(memory.made.is_empty() && memory.bad.contains_key(&(T, B)));
+        assert_eq!(memory.counts, counts);
+        let failures = vec![(T, Error::unavailable("busy"))];
+        let mut memory = Memory::default();
+        end(&mut memory, Key::Snapshot(B), Ok(Fact::Made { failures, counts }));
+        assert!(memory.bad.is_empty() && memory.tasks[&Key::Snapshot(B)].error.is_some());
+        assert_eq!(memory.readiness(Key::Snapshot(B), 1_000), Readiness::After(1_500));
+        end(&mut memory, Key::Snapshot(B), Err(Error::no_space("full")));
+        assert!(memory.bad.contains_key(&(T, B)) && memory.fatal.is_none());
+        let mut memory = Memory::default();
+        end(&mut memory, Key::Snapshot(B), Ok(Fact::Made { failures: Vec::new(), counts }));
+        assert_eq!(memory.made[&T], B);
+    }
+
+    #[test]
+    fn an_upload_of_broken_files_makes_the_snapshot_again_and_then_leaves_the_replica() {
+        let mut memory = Memory::default();
+        memory.made.insert(T, B);
+        end(&mut memory, Key::Upload(1), Err(Error::not_found("no snapshot")));
+        assert!(memory.made.is_empty() && memory.bad.is_empty());
+        end(&mut memory, Key::Upload(1), Err(Error::corrupt("bad")));
+        assert!(memory.bad.contains_key(&(T, B)) && memory.fatal.is_none());
+    }
+
+    #[test]
+    fn permanent_errors_end_the_job_and_the_first_one_stays() {
+        let mut memory = Memory::default();
+        end(&mut memory, Key::Upload(1), Err(Error::denied("no")));
+        end(&mut memory, Key::Meta, Err(Error::invalid("other")));
+        assert_eq!(memory.fatal, Some(Error::denied("no")));
+        let mut memory = Memory::default();
+        for tries in 1..=BAD_BYTES_TRIES {
+            end(&mut memory, Key::Download(1), Err(Error::corrupt("bad")));
+            assert_eq!(memory.fatal.is_some(), tries == BAD_BYTES_TRIES);
+        }
+    }
+
+    #[test]
+    fn cleaning_up_is_given_up_only_after_permanent_errors() {
+        let mut memory = Memory::default();
+        for _ in 0..20 {
+            end(&mut memory, Key::Leftovers, Err(Error::unavailable("down")));
+        }
+        assert_eq!(memory.readiness(Key::Leftovers, 0), Readiness::After(31_000));
+        end(&mut memory, Key::Leftovers, Err(Error::denied("no")));
+        assert_eq!(memory.readiness(Key::Leftovers, 0), Readiness::Done);
+        end(&mut memory, Key::Release(B), Ok(Fact::Done));
+        assert_eq!(memory.readiness(Key::Release(B), 0), Readiness::Done);
+    }
+
+    #[test]
+    fn events_of_forgotten_tasks_change_nothing() {
+        let mut memory = Memory::default();
+        start(&mut memory, Key::Meta);
+        memory.stopped(Key::Meta);
+        memory.observe(Event { key: Key::Meta, now_ms: 0, outcome: Ok(Fact::Meta("m".to_owned())) });
+        assert_eq!(memory, Memory::default());
+    }
+}

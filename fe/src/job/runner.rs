@@ -1,0 +1,291 @@
+//! Carries out the tasks of jobs: sends work to backends, writes the metadata of snapshots. Every task may be repeated.
+//!
+//! What a task needs to know is read from the replicated state when it starts, so that a retry sees new credentials and
+//! brokers that came back.
+
+use super::action::{Event, Fact, Key, Task};
+use super::progress::ProgressBoard;
+use super::snapshot;
+use crate::backends::Backends;
+use crate::catalog::job::{BackupJob, BackupState, ManifestPart, RestoreJob};
+use crate::config::Config;
+use crate::meta::command::Counts;
+use crate::raft::Meta;
+use coffer_proto::ids::{BackendId, JobId, RepositoryId, TabletId};
+use coffer_proto::v1::task::Work;
+use coffer_proto::v1::task_result::Output;
+use coffer_proto::{status, v1};
+use coffer_repo::{PackPrefix, Repository, SnapshotId};
+use coffer_stdx::time::now_ms;
+use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_store::LocalAccess;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long writing or removing what describes a snapshot may take before it is tried again.
+const REPOSITORY_WITHIN: Duration = Duration::from_secs(300);
+
+/// What tasks run with. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Runner {
+    pub(super) meta: Meta,
+    pub(super) backends: Backends,
+    pub(super) config: Arc<Config>,
+    pub(super) board: ProgressBoard,
+    /// The Raft term of this leader.
+    pub(super) term: u64,
+}
+
+impl Runner {
+    /// Run a task to its end.
+    pub(super) async fn perform(self, job: JobId, task: Task, number: u64) -> Event {
+        let key = task.key;
+        let outcome = self.run(job, task, number).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(%job, task = %key, %error, "a task of a job failed");
+        }
+        Event { key, now_ms: now_ms(), outcome }
+    }
+
+    async fn run(&self, job: JobId, task: Task, number: u64) -> Result<Fact> {
+        match (task.key, task.backend) {
+            (Key::Snapshot(backend), _) => self.snapshot(job, backend, &task, number).await,
+            (Key::Upload(part), Some(backend)) => self.upload(job, backend, part, &task).await,
+            (Key::Prepare(backend), _) => self.prepare(job, backend, &task).await,
+            (Key::Download(part), Some(backend)) => self.download(job, backend, part, &task).await,
+            (Key::Activate(backend), _) => self.activate(job, backend, &task).await,
+            (Key::Release(backend), _) => {
+                let work = Work::Release(v1::ReleaseJob { job_id: job.0 });
+                self.send(job, (task.key, backend), format!("release/{job}/{backend}"), work).await.map(|_| Fact::Done)
+            }
+            (Key::Meta, _) => within(self.write_meta(job)).await.map(Fact::Meta),
+            (Key::Info, _) => within(self.write_info(job)).await.map(|_| Fact::Done),
+            (Key::Leftovers, _) => within(self.remove_leftovers(job)).await.map(|()| Fact::Done),
+            (Key::Upload(_) | Key::Download(_), None) => Err(Error::bug("a task for no backend")),
+        }
+    }
+
+    async fn send(
+        &self,
+        job: JobId,
+        (key, backend): (Key, BackendId),
+        id: String,
+        work: Work,
+    ) -> Result<Option<Output>> {
+        let report = |progress: &v1::Progress| self.board.report(job, key, progress);
+        self.backends.run_with_progress(backend, id, work, report).await
+    }
+
+    fn backup(&self, job: JobId) -> Result<BackupJob> {
+        self.meta.view(|state| state.backups.get(&job).cloned()).ok_or_else(|| gone(job))
+    }
+
+    fn restore<R>(&self, job: JobId, look: impl FnOnce(&RestoreJob) -> R) -> Result<R> {
+        self.meta.view(|state| state.restores.get(&job).map(look)).ok_or_else(|| gone(job))
+    }
+
+    /// How `backend` (or this process) reaches a repository, and the name of that repository in its paths.
+    fn storage(&self, repository: RepositoryId, backend: Option<BackendId>) -> Result<(v1::StorageSpec, String)> {
+        self.meta.view(|state| {
+            let found = state.repositories.get(&repository);
+            let found = found.ok_or_else(|| Error::not_found(format!("Repository {repository} does not exist")))?;
+            let host = backend.and_then(|id| state.backends.get(&id)).map_or(self.config.host.as_str(), |b| &b.host);
+            Ok((self.backends.storage(state, found, host)?, found.remote_name.clone()))
+        })
+    }
+
+    async fn open(&self, repository: RepositoryId) -> Result<Repository> {
+        let (spec, name) = self.storage(repository, None)?;
+        let access = LocalAccess { roots: self.config.local_roots.clone() };
+        Repository::open(coffer_store::open(&spec, &access)?, &name).await
+    }
+
+    async fn snapshot(&self, job: JobId, backend: BackendId, task: &Task, number: u64) -> Result<Fact> {
+        let tablets =
+            task.tablets.iter().map(|(tablet, version)| v1::TabletVersion { tablet_id: tablet.0, version: *version });
+        let work = Work::MakeSnapshot(v1::MakeSnapshot { job_id: job.0, tablets: tablets.collect() });
+        // Each try has other tablets, hence an id of its own, also in another term.
+        let id = format!("snapshot/{job}/{}-{number}", self.term);
+        match self.send(job, (task.key, backend), id, work).await? {
+            Some(Output::Snapshot(made)) => {
+                let counts = Counts { bytes: made.bytes, files: made.files, rows: made.rows };
+                Ok(Fact::Made { failures: failures(made.failures), counts })
+            }
+            other => Err(unexpected(backend, "MakeSnapshot", other.as_ref())),
+        }
+    }
+
+    async fn upload(&self, job: JobId, backend: BackendId, part: u32, task: &Task) -> Result<Fact> {
+        let find = |state: &crate::meta::state::State| {
+            let job = state.backups.get(&job)?;
+            Some((job.repository, job.label.clone(), job.timestamp.clone(), job.pack_prefix.clone()))
+        };
+        let (repository, label, timestamp, pack_prefix) = self.meta.view(find).ok_or_else(|| gone(job))?;
+        let (storage, name) = self.storage(repository, Some(backend))?;
+        let work = Work::Upload(v1::UploadSnapshot {
+            job_id: job.0,
+            storage: Some(storage),
+            repository: name,
+            label,
+            timestamp,
+            part,
+            tablet_ids: task.tablets.iter().map(|(tablet, _)| tablet.0).collect(),
+            pack_target_bytes: coffer_repo::plan::DEFAULT_TARGET_BYTES,
+            pack_prefix,
+        });
+        match self.send(job, (task.key, backend), format!("upload/{job}/{part}"), work).await? {
+            Some(Output::Uploaded(done)) => Ok(Fact::Uploaded(ManifestPart {
+                name: done.manifest,
+                bytes: done.manifest_bytes,
+                tablets: done.tablets,
+                data_bytes: done.bytes,
+            })),
+            other => Err(unexpected(backend, "UploadSnapshot", other.as_ref())),
+        }
+    }
+
+    async fn prepare(&self, job: JobId, backend: BackendId, task: &Task) -> Result<Fact> {
+        let share = |job: &RestoreJob| {
+            let replicas = job.targets.iter().flat_map(|target| target.table.tablets());
+            let with_files = replicas.filter(|(partition, _)| partition.visible_version > 1);
+            let all: u64 = with_files.map(|(_, tablet)| tablet.replicas.len() as u64).sum();
+            let here = task.tablets.len() as u128;
+            u64::try_from(u128::from(job.bytes) * here / u128::from(all.max(1))).unwrap_or(u64::MAX)
+        };
+        let bytes = self.restore(job, share)?;
+        let work =
+            Work::PrepareRestore(v1::PrepareRestore { job_id: job.0, bytes, tablets: task.tablets.len() as u64 });
+        self.send(job, (task.key, backend), format!("prepare/{job}/{backend}"), work).await.map(|_| Fact::Done)
+    }
+
+    async fn download(&self, job: JobId, backend: BackendId, part: u32, task: &Task) -> Result<Fact> {
+        let (repository, mut work) = self.restore(job, |job| {
+            let tablets = restore_tablets(job, &task.tablets)?;
+            let work = v1::DownloadTablets {
+                job_id: job.id.0,
+                storage: None,
+                repository: String::new(),
+                label: job.label.clone(),
+                timestamp: job.timestamp.clone(),
+                manifests: job.manifests.clone(),
+                tablets,
+            };
+            Ok::<_, Error>((job.repository, work))
+        })??;
+        let (storage, name) = self.storage(repository, Some(backend))?;
+        (work.storage, work.repository) = (Some(storage), name);
+        let id = format!("download/{job}/{part}");
+        match self.send(job, (task.key, backend), id, Work::Download(work)).await? {
+            Some(Output::Downloaded(done)) => Ok(Fact::Downloaded(done.bytes)),
+            other => Err(unexpected(backend, "DownloadTablets", other.as_ref())),
+        }
+    }
+
+    async fn activate(&self, job: JobId, backend: BackendId, task: &Task) -> Result<Fact> {
+        let tablet_ids = task.tablets.iter().map(|(tablet, _)| tablet.0).collect();
+        let work = Work::Activate(v1::ActivateTablets { job_id: job.0, tablet_ids });
+        match self.send(job, (task.key, backend), format!("activate/{job}/{backend}"), work).await? {
+            Some(Output::Tablets(done)) => match failures(done.failures).into_iter().next() {
+                Some((tablet, error)) => {
+                    Err(Error::new(error.kind(), format!("tablet {tablet} on backend {backend}: {error}")))
+                }
+                None => Ok(Fact::Done),
+            },
+            None => Ok(Fact::Done),
+            other => Err(unexpected(backend, "ActivateTablets", other.as_ref())),
+        }
+    }
+
+    async fn write_meta(&self, job: JobId) -> Result<String> {
+        let job = self.backup(job)?;
+        let id = SnapshotId::new(&job.label, &job.timestamp)?;
+        let repository = self.open(job.repository).await?;
+        Ok(repository.write_meta(&id, &snapshot::meta(&job)).await?.name)
+    }
+
+    async fn write_info(&self, job: JobId) -> Result<()> {
+        let job = self.backup(job)?;
+        let BackupState::UploadInfo { manifests, meta } = &job.state else {
+            return Err(Error::cancelled(format!("job {} is {}", job.id, job.state.name())));
+        };
+        let id = SnapshotId::new(&job.label, &job.timestamp)?;
+        let repository = self.open(job.repository).await?;
+        let content = snapshot::meta(&job);
+        let meta = match snapshot::meta_ref(&content, meta) {
+            Some(known) => known,
+            // Another version of Coffer wrote the meta: the info names the one of this version.
+            None => repository.write_meta(&id, &content).await?,
+        };
+        let cluster = self.meta.view(|state| state.cluster_id.clone());
+        repository.write_info(&snapshot::info(&job, manifests, meta, cluster)).await.map(drop)
+    }
+
+    async fn remove_leftovers(&self, job: JobId) -> Result<()> {
+        let job = self.backup(job)?;
+        let id = SnapshotId::new(&job.label, &job.timestamp)?;
+        let packs: PackPrefix = job.pack_prefix.parse()?;
+        match self.open(job.repository).await {
+            Ok(repository) => repository.delete_leftovers(&id, &packs).await,
+            // Somebody removed the whole repository.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::timeout(format!("the repository took longer than {} s", REPOSITORY_WITHIN.as_secs()));
+    tokio::time::timeout(REPOSITORY_WITHIN, work).await.map_err(late)?
+}
+
+fn gone(job: JobId) -> Error {
+    Error::cancelled(format!("job {job} is gone"))
+}
+
+fn unexpected(backend: BackendId, task: &str, output: Option<&Output>) -> Error {
+    let what = match output {
+        None => "nothing",
+        Some(Output::Tablets(_)) => "TabletsDone",
+        Some(Output::Snapshot(_)) => "SnapshotMade",
+        Some(Output::Uploaded(_)) => "Uploaded",
+        Some(Output::Downloaded(_)) => "Downloaded",
+    };
+    Error::bug(format!("backend {backend} answered {task} with {what}"))
+}
+
+fn failures(failures: Vec<v1::TabletFailure>) -> Vec<(TabletId, Error)> {
+    let failure = |failure: v1::TabletFailure| {
+        let error = failure.error.as_ref().map_or_else(|| Error::bug("no reason given"), status::from_wire);
+        (TabletId(failure.tablet_id), error)
+    };
+    failures.into_iter().map(failure).collect()
+}
+
+/// What a backend must know of each tablet it downloads.
+fn restore_tablets(job: &RestoreJob, wanted: &[(TabletId, u64)]) -> Result<Vec<v1::RestoreTablet>> {
+    let mut versions: HashMap<TabletId, u64> = wanted.iter().copied().collect();
+    let mut found = Vec::with_capacity(wanted.len());
+    for target in &job.targets {
+        let sources: BTreeMap<TabletId, TabletId> = target.sources.iter().copied().collect();
+        let mut schema = None;
+        for (partition, tablet) in target.table.tablets() {
+            let Some(version) = versions.remove(&tablet.id) else { continue };
+            let source = sources.get(&tablet.id);
+            let source = source.ok_or_else(|| Error::bug(format!("tablet {} has no source", tablet.id)))?;
+            if schema.is_none() {
+                let text = serde_json::to_string(&target.table.schema);
+                schema = Some(text.map_err(|error| Error::bug(format!("write schema: {error}")))?);
+            }
+            found.push(v1::RestoreTablet {
+                source_tablet_id: source.0,
+                tablet_id: tablet.id.0,
+                table_id: target.table.id.0,
+                partition_id: partition.id.0,
+                version,
+                schema: schema.clone().unwrap_or_default(),
+            });
+        }
+    }
+    Ok(found)
+}
