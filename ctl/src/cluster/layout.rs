@@ -94,7 +94,10 @@ mod tests {
     fn a_base_gives_consecutive_ports() {
         let nodes = plan(&args(3, 1, Some(20000))).unwrap();
         let expected: Vec<String> = (20000..20011).map(|port: u16| port.to_string()).collect();
-        assert_eq!(ports(&nodes), expected);
+        let mut taken = ports(&nodes);
+        taken.sort();
+        assert_eq!(taken, expected);
+        assert_eq!(nodes[1].addresses.grpc, "127.0.0.1:20003");
         assert_eq!(
             nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(),
             ["fe-1", "be-1", "be-2", "be-3", "broker-1"]
@@ -105,7 +108,7 @@ mod tests {
     fn without_a_base_the_ports_are_the_known_ones_and_all_different() {
         let nodes = plan(&args(MAX_BACKENDS, MAX_BROKERS, None)).unwrap();
         let mut all = ports(&nodes);
-        assert_eq!(all[..7], ["9030", "8030", "9010", "9050", "8040", "9051", "8041"]);
+        assert_eq!(all[..7], ["9030", "8030", "9010", "8040", "9050", "8041", "9051"]);
         let before = all.len();
         all.sort();
         all.dedup();

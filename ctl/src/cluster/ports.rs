@@ -82,7 +82,7 @@ mod tests {
         let line =
             "   1: 0100007F:2346 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 x";
         assert_eq!(listener(line, 0x2346).as_deref(), Some("4242"));
-        assert_eq!(listener(line, 9030), None);
+        assert_eq!(listener(line, 9031), None);
         assert_eq!(listener(&line.replace(" 0A ", " 01 "), 0x2346), None);
         assert_eq!(listener("  sl  local_address rem_address", 9030), None);
     }
