@@ -12,14 +12,11 @@ pub mod release;
 use crate::tablet::layout::DirLayout;
 use crate::tablet::{Disk, TabletStore};
 use coffer_stdx::error::Context;
-use coffer_stdx::fsx::Batch;
+use coffer_stdx::fsx::{Batch, TMP_SUFFIX};
 use coffer_stdx::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Ending of a tablet's directory that is not whole yet.
-const TMP_SUFFIX: &str = "tmp";
 
 /// The first data directory in which `path_in` exists, and that path.
 pub(crate) fn find_in(

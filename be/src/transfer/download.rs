@@ -2,20 +2,20 @@
 //! every tablet its new ids.
 //!
 //! Part by part: a part is read to its end (only then is it known to be whole), its tablets are made below
-//! `restore/<job>/<tablet>.tmp`, synced together and renamed. A tablet without `.tmp` is complete, so a repeated task
-//! takes up where the last one stopped; what it finds half-made is made again.
+//! `restore/<job>/<tablet>-<run>.tmp`, synced together and renamed to `restore/<job>/<tablet>`. A tablet under its own
+//! name is complete, so a repeated task takes up where the last one stopped; what it finds half-made is removed.
 //!
 //! Tablets at version 1 never took a row and are in no manifest: they are made empty.
 
-use crate::snapshot::{commit, find_in, tmp};
+use crate::snapshot::{commit, find_in};
 use crate::tablet::layout::{META, meta_file};
 use crate::tablet::meta::FIRST_VERSION;
 use crate::tablet::{DataFile, Disk, Rowset, TabletMeta, TabletStore};
 use crate::task::context::TaskContext;
-use crate::transfer::limits::{PACK_SLOTS, PACKS_PER_TASK, SPARE_BYTES};
+use crate::transfer::limits::{BYTES_PER_BATCH, FILES_PER_BATCH, PACK_SLOTS, PACKS_PER_TASK, SPARE_BYTES};
 use crate::transfer::plan::{Fetch, Want, fetches};
 use crate::transfer::receive::{Targets, receive};
-use crate::transfer::{blocking, open, or_cancelled};
+use crate::transfer::{RunId, blocking, open, or_cancelled, parse_tmp};
 use coffer_proto::v1;
 use coffer_proto::v1::task_result::Output;
 use coffer_repo::{PackId, Repository, RowsetRecord, SnapshotId, TabletRecord};
@@ -24,7 +24,7 @@ use coffer_stdx::fsx::Batch;
 use coffer_stdx::{Error, Result, fsx};
 use coffer_table::Schema;
 use futures::{StreamExt, TryStreamExt, stream};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,14 +38,16 @@ async fn download(ctx: &TaskContext, work: v1::DownloadTablets) -> Result<v1::Do
     let repository = open(ctx, work.storage.as_ref(), &work.repository).await?;
     let snapshot = SnapshotId::new(&work.label, &work.timestamp)?;
     let (mut wanted, mut done) = Wanted::new(ctx, work.job_id, work.tablets).await?;
-    let downloader = Downloader { ctx, job: work.job_id, repository, snapshot };
+    let downloader = Downloader { ctx, job: work.job_id, repository, snapshot, run: RunId::new() };
     downloader.make_empty(&mut wanted, &mut done).await?;
     for name in &work.manifests {
         if wanted.by_source.is_empty() {
             break;
         }
         let found = downloader.read_part(name, &mut wanted).await?;
-        downloader.fetch(found, &mut done).await?;
+        for batch in batches(found) {
+            downloader.fetch(batch, &mut done).await?;
+        }
     }
     match wanted.by_source.into_values().flatten().min_by_key(|tablet| tablet.source_tablet_id) {
         None => Ok(done),
@@ -70,6 +72,8 @@ impl Wanted {
     async fn new(ctx: &TaskContext, job: u64, tablets: Vec<v1::RestoreTablet>) -> Result<(Wanted, v1::Downloaded)> {
         let store = Arc::clone(&ctx.store);
         blocking("restored tablets", move || {
+            let ids: HashSet<u64> = tablets.iter().map(|tablet| tablet.tablet_id).collect();
+            remove_half_made(&store, job, &ids)?;
             let mut wanted = Wanted { by_source: HashMap::new(), empty: Vec::new() };
             let mut done = v1::Downloaded::default();
             for tablet in tablets {
@@ -83,6 +87,21 @@ impl Wanted {
         })
         .await
     }
+}
+
+/// Remove what earlier runs of this task left of its tablets.
+fn remove_half_made(store: &TabletStore, job: u64, tablets: &HashSet<u64>) -> Result<()> {
+    for disk in store.disks() {
+        let folder = disk.layout().restore_job(job);
+        fsx::create_dir(&folder)?;
+        for entry in fs::read_dir(&folder).context(|| format!("list {}", folder.display()))? {
+            let path = entry.context(|| format!("list {}", folder.display()))?.path();
+            if parse_tmp(&path).is_some_and(|tablet| tablets.contains(&tablet)) {
+                fsx::remove(&path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn count(done: &mut v1::Downloaded, meta: &TabletMeta) {
@@ -116,9 +135,29 @@ struct Found {
     record: Arc<TabletRecord>,
 }
 
+/// Cut what was found, so that much is kept when a later batch fails, and little is planned at once.
+fn batches(found: Vec<Found>) -> Vec<Vec<Found>> {
+    let mut batches: Vec<Vec<Found>> = Vec::new();
+    let (mut bytes, mut files) = (0, 0);
+    for tablet in found {
+        if batches.is_empty() || bytes >= BYTES_PER_BATCH || files >= FILES_PER_BATCH {
+            batches.push(Vec::new());
+            (bytes, files) = (0, 0);
+        }
+        bytes += tablet.record.bytes();
+        files += tablet.record.files().count();
+        if let Some(batch) = batches.last_mut() {
+            batch.push(tablet);
+        }
+    }
+    batches
+}
+
 /// A tablet whose files are being fetched.
 struct Made {
     root: PathBuf,
+    /// Where it is now, and where it will be.
+    tmp: PathBuf,
     dir: PathBuf,
     meta: TabletMeta,
 }
@@ -128,6 +167,7 @@ struct Downloader<'a> {
     job: u64,
     repository: Repository,
     snapshot: SnapshotId,
+    run: RunId,
 }
 
 impl Downloader<'_> {
@@ -176,14 +216,14 @@ impl Downloader<'_> {
 
     /// Choose a disk for each tablet, make its directory, and plan all reads.
     async fn plan(&self, found: Vec<Found>) -> Result<(Vec<Made>, Targets, Vec<Fetch>)> {
-        let (store, job, ctx) = (Arc::clone(&self.ctx.store), self.job, self.ctx.clone());
+        let (store, job, ctx, run) = (Arc::clone(&self.ctx.store), self.job, self.ctx.clone(), self.run.clone());
         let plan = move || {
             let (mut made, mut targets, mut wants) = (Vec::new(), Targets::default(), Vec::new());
-            let mut room = Room::new(&store);
+            let mut placing = Placing { room: Room::new(&store), job, run };
             for Found { target, record } in found {
                 ctx.check()?;
-                let tablet = start(&mut room, job, &target, &record)?;
-                targets.dirs.push(tmp(&tablet.dir));
+                let tablet = placing.start(&target, &record)?;
+                targets.dirs.push(tablet.tmp.clone());
                 for file in record.files() {
                     let want = Want {
                         offset: file.offset,
@@ -205,10 +245,10 @@ impl Downloader<'_> {
     async fn finish(&self, made: Vec<Made>) -> Result<()> {
         let batches = blocking("restored metas", move || {
             let mut batches: BTreeMap<PathBuf, Batch> = BTreeMap::new();
-            for Made { root, dir, meta } in &made {
-                let path = meta_file(&tmp(dir));
+            for Made { root, tmp, dir, meta } in &made {
+                let path = meta_file(tmp);
                 fs::write(&path, meta.encode()?).context(|| format!("write {}", path.display()))?;
-                batches.entry(root.clone()).or_default().rename(&tmp(dir), dir);
+                batches.entry(root.clone()).or_default().rename(tmp, dir);
             }
             Ok(batches)
         });
@@ -243,16 +283,24 @@ impl Room {
     }
 }
 
-/// Check what the manifest says of a tablet and make an empty directory for it.
-fn start(room: &mut Room, job: u64, target: &v1::RestoreTablet, record: &TabletRecord) -> Result<Made> {
-    let of = || format!("tablet {} of the snapshot, restored as {}", target.source_tablet_id, target.tablet_id);
-    let meta = new_meta(target, record).context(of)?;
-    let disk = room.take(meta.bytes()).context(of)?;
-    let dir = disk.layout().restore_tablet(job, target.tablet_id);
-    let into = tmp(&dir);
-    fsx::remove(&into)?;
-    fs::create_dir_all(&into).context(|| format!("create directory {}", into.display()))?;
-    Ok(Made { root: disk.root().to_owned(), dir, meta })
+/// Gives tablets a place.
+struct Placing {
+    room: Room,
+    job: u64,
+    run: RunId,
+}
+
+impl Placing {
+    /// Check what the manifest says of a tablet and make an empty directory for it.
+    fn start(&mut self, target: &v1::RestoreTablet, record: &TabletRecord) -> Result<Made> {
+        let of = || format!("tablet {} of the snapshot, restored as {}", target.source_tablet_id, target.tablet_id);
+        let meta = new_meta(target, record).context(of)?;
+        let disk = self.room.take(meta.bytes()).context(of)?;
+        let dir = disk.layout().restore_tablet(self.job, target.tablet_id);
+        let tmp = self.run.tmp(&dir);
+        fs::create_dir(&tmp).context(|| format!("create directory {}", tmp.display()))?;
+        Ok(Made { root: disk.root().to_owned(), tmp, dir, meta })
+    }
 }
 
 /// The meta of the restored tablet: new ids, the rowsets as they were.

@@ -12,6 +12,8 @@ pub(super) const PACKS_PER_TASK: usize = 4;
 pub(super) static PACK_SLOTS: Semaphore = Semaphore::const_new(8);
 /// Files planned together: bounds the memory of a plan, whatever the size of a task.
 pub(super) const FILES_PER_BATCH: usize = 16_384;
+/// Bytes downloaded before they are synced and kept for good.
+pub(super) const BYTES_PER_BATCH: u64 = 8 << 30;
 /// Chunks between the network and the disk, per fetch.
 pub(super) const FETCH_QUEUE: usize = 4;
 /// Kept free on a disk beyond what a restore needs.

@@ -10,13 +10,17 @@ pub mod plan;
 pub mod prepare;
 mod receive;
 mod source;
+#[cfg(test)]
+mod tests;
 pub mod upload;
 
 use crate::task::context::TaskContext;
 use coffer_proto::v1;
 use coffer_repo::Repository;
+use coffer_stdx::fsx::TMP_SUFFIX;
 use coffer_stdx::{Error, Result};
 use coffer_store::LocalAccess;
+use std::path::{Path, PathBuf};
 
 /// Open the repository that a task names.
 async fn open(ctx: &TaskContext, storage: Option<&v1::StorageSpec>, name: &str) -> Result<Repository> {
@@ -30,10 +34,35 @@ async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Result<T
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::bug(format!("{what}: {error}")))?
 }
 
+/// Makes names that are only this run's: a run that was cancelled may have file work going on for a moment, which must
+/// not meet that of the next run of the same task.
+#[derive(Debug, Clone)]
+struct RunId(String);
+
+impl RunId {
+    fn new() -> RunId {
+        RunId(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// `<path>-<run>.tmp`.
+    fn tmp(&self, path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{}.{TMP_SUFFIX}", self.0));
+        PathBuf::from(name)
+    }
+}
+
+/// The id that starts the name of a temporary directory, whichever run made it.
+fn parse_tmp(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(TMP_SUFFIX)?.strip_suffix('.')?;
+    name.split_once('-')?.0.parse().ok()
+}
+
 /// `work`, unless the task is cancelled first; then it is dropped, which aborts what it has under way.
 async fn or_cancelled<T>(ctx: &TaskContext, work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
-        outcome = work => outcome,
+        biased;
         () = ctx.cancel.cancelled() => Err(ctx.cancelled()),
+        outcome = work => outcome,
     }
 }

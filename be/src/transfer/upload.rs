@@ -7,11 +7,10 @@
 //! also a repeat before it, uploads again under new pack names (what the first try left is in the job's pack folder and
 //! goes away with the job if it fails, or stays unused if it succeeds); a repeat after it answers from the file.
 
-use crate::snapshot::tmp;
 use crate::task::context::TaskContext;
 use crate::transfer::limits::{FILES_PER_BATCH, PACK_SLOTS, PACKS_PER_TASK};
 use crate::transfer::source::{self, FileAt, Source};
-use crate::transfer::{blocking, open, or_cancelled};
+use crate::transfer::{RunId, blocking, open, or_cancelled};
 use coffer_proto::v1;
 use coffer_proto::v1::task_result::Output;
 use coffer_repo::body::{entries, packed_bytes};
@@ -258,7 +257,7 @@ impl LocalPart {
         for tablet in &work.tablet_ids {
             hasher.update(&tablet.to_le_bytes());
         }
-        Ok(LocalPart { request: Checksum::finish(&hasher), spool: tmp(&path), path })
+        Ok(LocalPart { request: Checksum::finish(&hasher), spool: RunId::new().tmp(&path), path })
     }
 
     /// The result of an earlier run of the same task, if its manifest part is still in the repository.
