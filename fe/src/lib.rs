@@ -10,6 +10,7 @@ pub mod error;
 pub mod exec;
 pub mod job;
 pub mod limits;
+pub mod load;
 pub mod meta;
 pub mod query;
 pub mod raft;

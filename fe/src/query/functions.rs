@@ -195,7 +195,9 @@ impl ExprPlanner for Division {
             (expr.left, expr.right)
         };
         let right = if is_plain_number(&right) { right } else { null_for_zero(right)? };
-        Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))))
+        let result = Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)));
+        let cut = expr.op == BinaryOperator::MyIntegerDivide;
+        Ok(PlannerResult::Planned(if cut { cast(result, DataType::Int64) } else { result }))
     }
 }
 

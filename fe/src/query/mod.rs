@@ -108,8 +108,8 @@ impl Engine {
     pub async fn query(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
         let (engine, caller, sql) = (self.clone(), caller.clone(), sql.to_owned());
         on_deep_stack(async move {
-            let parsed = statement::parse(&sql)?;
-            let headings = parsed.headings();
+            let mut parsed = statement::parse(&sql)?;
+            let headings = parsed.take_headings();
             let (context, plan) = engine.plan(&caller, parsed).await?;
             let run = async { context.execute_logical_plan(plan).await?.execute_stream().await };
             let batches = run.await.map_err(|error| from_engine(&error))?;

@@ -12,12 +12,13 @@ use datafusion::sql::sqlparser::ast::{self as sql, Expr, ObjectNamePart, SelectI
 use datafusion::sql::sqlparser::dialect::MySqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::errors::from_engine;
 
 /// Operators in one expression, or set operations in one query. Each is a level of the plan's tree.
-const MAX_OPERATORS: usize = 1_000;
+const MAX_OPERATORS: usize = 400;
 /// Nested parentheses and subqueries.
 const MAX_NESTING: usize = 64;
 /// The schema of tables about tables.
@@ -74,7 +75,10 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
     };
     let mut statements = parse().map_err(|error| from_engine(&error))?;
     match (statements.pop_front(), statements.is_empty()) {
-        (Some(statement), true) => Ok(Parsed { statement }),
+        (Some(statement), true) => {
+            check_kind(&statement)?;
+            Ok(Parsed { statement })
+        }
         _ => Err(syntax("one statement is expected")),
     }
 }
@@ -116,20 +120,54 @@ impl Parsed {
     }
 
     /// What the columns of the result are called: aliases, else the expressions as written. `None` where `*` hides how many
-    /// columns there are, and for statements other than SELECT.
-    pub(super) fn headings(&self) -> Option<Vec<String>> {
-        let Statement::Statement(statement) = &self.statement else { return None };
-        let sql::Statement::Query(query) = statement.as_ref() else { return None };
-        let mut body = query.body.as_ref();
-        let select = loop {
-            match body {
-                SetExpr::Select(select) => break select,
-                SetExpr::Query(inner) => body = inner.body.as_ref(),
-                SetExpr::SetOperation { left, .. } => body = left.as_ref(),
-                _ => return None,
+    /// columns there are, and for statements other than SELECT. The engine wants names that differ: what is selected twice
+    /// gets another name in the statement, so that only the heading is the same.
+    pub(super) fn take_headings(&mut self) -> Option<Vec<String>> {
+        let select = first_select(&mut self.statement)?;
+        let headings: Vec<String> = select.projection.iter().map(heading).collect::<Option<_>>()?;
+        let mut seen = HashSet::new();
+        for (number, item) in select.projection.iter_mut().enumerate() {
+            let text = match &*item {
+                SelectItem::ExprWithAlias { alias, .. } => alias.value.to_ascii_lowercase(),
+                other => other.to_string().to_ascii_lowercase(),
+            };
+            if seen.insert(text) {
+                continue;
             }
-        };
-        select.projection.iter().map(heading).collect()
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item {
+                let alias = sql::Ident::new(format!("{} ({number})", headings[number]));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+        Some(headings)
+    }
+}
+
+/// Only reading statements come here by right.
+fn check_kind(statement: &Statement) -> Result<()> {
+    match statement {
+        Statement::Statement(inner) if matches!(inner.as_ref(), sql::Statement::Query(_)) => Ok(()),
+        Statement::Explain(explain) => check_kind(&explain.statement),
+        other => {
+            let text = other.to_string();
+            let words: Vec<&str> = text.split_whitespace().take(2).collect();
+            Err(Error::not_supported(format!("{} is not supported", words.join(" "))))
+        }
+    }
+}
+
+/// The SELECT that names the columns of a statement.
+fn first_select(statement: &mut Statement) -> Option<&mut sql::Select> {
+    let Statement::Statement(statement) = statement else { return None };
+    let sql::Statement::Query(query) = statement.as_mut() else { return None };
+    let mut body = query.body.as_mut();
+    loop {
+        match body {
+            SetExpr::Select(select) => return Some(select),
+            SetExpr::Query(inner) => body = inner.body.as_mut(),
+            SetExpr::SetOperation { left, .. } => body = left.as_mut(),
+            _ => return None,
+        }
     }
 }
 
@@ -243,7 +281,7 @@ mod tests {
     fn headings_are_as_written() {
         let cases: [(&str, Option<&[&str]>); 7] = [
             ("SELECT a, T.B, c AS X, 1, 'x', count(*) FROM t", Some(&["a", "B", "X", "1", "x", "count(*)"])),
-            ("SELECT sum(a + 1) FROM t", Some(&["sum(a + 1)"])),
+            ("SELECT sum(a + 1), sum(A + 1) FROM t", Some(&["sum(a + 1)", "sum(A + 1)"])),
             ("SELECT a FROM t UNION SELECT b FROM u", Some(&["a"])),
             ("(SELECT a FROM t)", Some(&["a"])),
             ("SELECT *, a FROM t", None),
@@ -252,7 +290,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             let expected = expected.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-            assert_eq!(parse(text).unwrap().headings(), expected, "{text}");
+            assert_eq!(parse(text).unwrap().take_headings(), expected, "{text}");
         }
     }
 
@@ -273,6 +311,8 @@ mod tests {
         assert!(parse(&wide).is_ok());
         let rows = format!("VALUES {}", vec!["(1, -2, 'a + b - c')"; 5_000].join(", "));
         assert!(parse(&rows).is_ok());
+        let branches = format!("SELECT {}", vec!["a + b"; 1_000].join(", "));
+        assert!(parse(&branches).is_ok());
         assert!(parse(&"(".repeat(10_000)).is_err());
     }
 }

@@ -1,0 +1,104 @@
+//! Stream load asks here first and is sent on to a backend: `PUT /api/{db}/{table}/_stream_load` answers 307 with the
+//! address of a living backend, in turn. The body is never read; a client that sends `Expect: 100-continue` never sends
+//! it here.
+//!
+//! As in the classic system the credentials of the request are repeated in the address, because clients drop the
+//! Authorization header when they follow a redirect to another host.
+
+use super::Loads;
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::put;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use coffer_stdx::secret::Secret;
+use coffer_stdx::{Error, Result};
+use std::fmt::Write;
+
+/// The routes, to be merged into the frontend's.
+pub fn routes(loads: Loads) -> Router {
+    Router::new().route("/api/{db}/{table}/_stream_load", put(redirect)).with_state(loads)
+}
+
+async fn redirect(State(loads): State<Loads>, headers: HeaderMap, uri: Uri) -> Response {
+    let Some((user, password)) = credentials(&headers) else {
+        return unauthorized(&Error::denied("stream load needs a user and a password (HTTP Basic)"));
+    };
+    if let Err(error) = loads.check_user(&user, password.reveal()) {
+        return unauthorized(&error);
+    }
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let answer = loads.next_backend().and_then(|backend| location(&user, &password, &backend.http, path));
+    match answer {
+        Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
+        Err(error) => failed(StatusCode::OK, &error),
+    }
+}
+
+/// User and password of a Basic Authorization header.
+fn credentials(headers: &HeaderMap) -> Option<(String, Secret)> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = text.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    Some((user.to_owned(), Secret::new(password)))
+}
+
+fn location(user: &str, password: &Secret, backend: &str, path: &str) -> Result<HeaderValue> {
+    let address = format!("http://{}:{}@{backend}{path}", escaped(user), escaped(password.reveal()));
+    HeaderValue::from_str(&address)
+        .map_err(|_| Error::invalid("the path of the load has characters that no address has"))
+}
+
+/// Percent-encoded, all but the characters that need not be.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+fn unauthorized(error: &Error) -> Response {
+    let mut response = failed(StatusCode::UNAUTHORIZED, error);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"coffer\""));
+    response
+}
+
+/// The answer of a load that failed, as clients read it.
+fn failed(code: StatusCode, error: &Error) -> Response {
+    let body = serde_json::json!({ "Status": "Fail", "Message": error.message() });
+    (code, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_read_and_repeated_safely() {
+        let mut headers = HeaderMap::new();
+        assert!(credentials(&headers).is_none());
+        let basic = format!("Basic {}", STANDARD.encode("root:p@ss:w/rd"));
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&basic).unwrap());
+        let (user, password) = credentials(&headers).unwrap();
+        assert_eq!((user.as_str(), password.reveal()), ("root", "p@ss:w/rd"));
+        let location = location(&user, &password, "10.0.0.1:8040", "/api/d/t/_stream_load?x=1").unwrap();
+        assert_eq!(location, "http://root:p%40ss%3Aw%2Frd@10.0.0.1:8040/api/d/t/_stream_load?x=1");
+        for wrong in ["Bearer x", "Basic ???", "Basic"] {
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(wrong));
+            assert!(credentials(&headers).is_none(), "{wrong}");
+        }
+    }
+}

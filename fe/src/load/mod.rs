@@ -1,0 +1,277 @@
+//! Loads: transactions from begin to visible.
+//!
+//! Who loads (a backend on behalf of an HTTP client, INSERT in this process) begins a transaction, writes rows to backends
+//! itself, and finishes. Finishing commits through Raft when a majority of replicas of every touched tablet has its rows
+//! ([`majority`]); from then on the load will become visible whatever fails. The publisher of the leader tells all backends
+//! ([`publisher`], [`publication`]) and makes the load visible when a majority of every tablet has its new version.
+//!
+//! What a crash leaves: before the commit, staged rows on backends that the deadline aborts and discards. After it, a
+//! committed transaction that the next leader publishes. A backend that was away is told when it registers: staged rows
+//! are published or discarded, versions it missed are published in order. A replica that never got the rows of a load does
+//! not advance past it; it answers no reads of later versions until it is repaired.
+//!
+//! Modules, bottom to top: `majority`, `label` | `publication` | this file | `publisher`, `service`, `http`.
+
+pub mod http;
+mod label;
+mod majority;
+mod publication;
+mod publisher;
+#[cfg(test)]
+mod sample;
+pub mod service;
+
+use crate::backends::Backends;
+use crate::catalog::table::Table;
+use crate::catalog::transaction::TransactionState;
+use crate::config::Config;
+use crate::meta::command::{Command, Outcome};
+use crate::meta::state::State;
+use crate::raft::Meta;
+use crate::sql::ast::ObjectName;
+use coffer_proto::ids::{BackendId, DbId, TableId, TabletId, TransactionId};
+use coffer_proto::v1;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::time::now_ms;
+use coffer_stdx::{Error, ErrorKind, Result};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Longest timeout a load may name, seconds.
+const MAX_TIMEOUT_S: u64 = 259_200;
+/// Why a user is turned away.
+const ACCESS_DENIED: u16 = 1045;
+
+/// What somebody wants to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begin {
+    /// Database, by name.
+    pub database: String,
+    /// Table, by name.
+    pub table: String,
+    /// Label.
+    pub label: String,
+    /// Seconds until it must have committed; 0: as configured.
+    pub timeout_s: u32,
+}
+
+/// Transactions of loads; cloned freely.
+#[derive(Clone)]
+pub struct Loads {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    meta: Meta,
+    backends: Backends,
+    config: Arc<Config>,
+    shutdown: Shutdown,
+    /// Tablets with rows of loads about to commit, for the publisher of this process.
+    written: Mutex<HashMap<TransactionId, BTreeSet<TabletId>>>,
+    /// The turn of backends in redirects and INSERTs.
+    turn: AtomicUsize,
+}
+
+/// Start the publisher; ends with `shutdown`.
+pub fn start(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Loads {
+    let loads = Loads::new(meta, backends, config, shutdown.clone());
+    shutdown.spawn(publisher::run(loads.clone(), loads.shared.backends.events(), shutdown.clone()));
+    loads
+}
+
+impl Loads {
+    fn new(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Loads {
+        let written = Mutex::default();
+        Loads { shared: Arc::new(Shared { meta, backends, config, shutdown, written, turn: AtomicUsize::new(0) }) }
+    }
+
+    /// Whether the password is that of the user.
+    pub fn check_user(&self, user: &str, password: &str) -> Result<()> {
+        let known = self.shared.meta.view(|state| state.users.get(user).cloned());
+        let right = known.is_some_and(|known| match (known.sha256, known.sha1) {
+            (Some(digest), _) => coffer_mysql::sha2_digest(password.as_bytes()) == digest,
+            (None, Some(digest)) => coffer_mysql::native_digest(password.as_bytes()) == digest,
+            (None, None) => password.is_empty(),
+        });
+        if right {
+            return Ok(());
+        }
+        let using = if password.is_empty() { "NO" } else { "YES" };
+        let error = Error::denied(format!("Access denied for user '{user}' (using password: {using})"));
+        Err(error.numbered(ACCESS_DENIED))
+    }
+
+    /// Open a transaction and say where its rows go.
+    pub async fn begin(&self, begin: &Begin) -> Result<v1::LoadPlan> {
+        label::check(&begin.label)?;
+        let name = ObjectName { database: Some(begin.database.clone()), name: begin.table.clone() };
+        let meta = &self.shared.meta;
+        let (db, table) = meta.view(|state| {
+            let (database, table) = state.table(&name, None)?;
+            Ok::<_, Error>((database.id, table.id))
+        })?;
+        let timeout_s = match u64::from(begin.timeout_s) {
+            0 => self.shared.config.load_timeout_s,
+            given => given.min(MAX_TIMEOUT_S),
+        };
+        let now_ms = now_ms();
+        let deadline_ms = now_ms + timeout_s * 1_000;
+        let command = Command::BeginTransaction { label: begin.label.clone(), db, table, now_ms, deadline_ms };
+        let id = match meta.propose(command).await? {
+            Outcome::Created(id) => TransactionId(id),
+            other => return Err(Error::bug(format!("begin of a load answered {other:?}"))),
+        };
+        let addresses = self.shared.backends.addresses();
+        let plan = meta.view(|state| plan(state, (db, table), addresses));
+        let mut plan = plan.ok_or_else(|| Error::conflict(format!("table '{}' was dropped meanwhile", begin.table)))?;
+        plan.transaction_id = id.0;
+        plan.timeout_s = timeout_s as u32;
+        Ok(plan)
+    }
+
+    /// Commit when a majority of every touched tablet has its rows, then wait a while for the load to become visible.
+    /// False: it is committed and will become visible later. An error other than a transient one ends the transaction.
+    pub async fn finish(&self, request: &v1::FinishLoadRequest) -> Result<bool> {
+        let id = TransactionId(request.transaction_id);
+        match self.commit(id, request).await {
+            Ok(()) => self.visible(id).await,
+            Err(error) if error.kind() == ErrorKind::Timeout || error.kind() == ErrorKind::NotLeader => Err(error),
+            Err(error) => {
+                // Committed or aborted before: abort refuses the one and repeats the other; the first error counts.
+                let _ = self.abort(id, error.message()).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit(&self, id: TransactionId, request: &v1::FinishLoadRequest) -> Result<()> {
+        let decided = self.shared.meta.view(|state| {
+            let transaction = state.transactions.get(&id).ok_or_else(|| unknown(id))?;
+            if transaction.state != TransactionState::Prepared {
+                // Asked again after a lost answer; `apply` tells the rest.
+                return Ok(None);
+            }
+            let (_, table) = state
+                .table_by_id(transaction.db, transaction.table)
+                .ok_or_else(|| Error::conflict(format!("the table of transaction {id} was dropped during the load")))?;
+            majority::decide(table, &request.tablets).map(Some)
+        })?;
+        let (partitions, missing) = match decided {
+            Some(verdict) => {
+                self.written().insert(id, verdict.tablets);
+                (verdict.partitions, verdict.missing)
+            }
+            None => (Vec::new(), Vec::new()),
+        };
+        let rows = request.rows;
+        let command = Command::CommitTransaction { transaction: id, partitions, rows, missing, now_ms: now_ms() };
+        let outcome = self.shared.meta.propose(command).await;
+        if outcome.is_err() {
+            self.written().remove(&id);
+        }
+        outcome.map(|_| ())
+    }
+
+    async fn visible(&self, id: TransactionId) -> Result<bool> {
+        let mut applied = self.shared.meta.applied();
+        let wait = async {
+            loop {
+                applied.borrow_and_update();
+                let state = self.shared.meta.view(|state| state.transactions.get(&id).map(|found| found.state.clone()));
+                match state {
+                    Some(TransactionState::Visible { .. }) => return Ok(true),
+                    Some(TransactionState::Committed { .. }) => (),
+                    Some(TransactionState::Aborted { reason, .. }) => {
+                        return Err(Error::conflict(format!("transaction {id} was aborted: {reason}")));
+                    }
+                    Some(TransactionState::Prepared) => {
+                        return Err(Error::bug(format!("transaction {id} is not committed")));
+                    }
+                    None => return Err(unknown(id)),
+                }
+                if applied.changed().await.is_err() {
+                    return Ok(false);
+                }
+            }
+        };
+        let limit = Duration::from_millis(self.shared.config.publish_timeout_ms);
+        tokio::time::timeout(limit, wait).await.unwrap_or(Ok(false))
+    }
+
+    /// Give a transaction up and have its rows discarded.
+    pub async fn abort(&self, id: TransactionId, reason: &str) -> Result<()> {
+        let command = Command::AbortTransaction { transaction: id, reason: reason.to_owned(), now_ms: now_ms() };
+        self.shared.meta.propose(command).await?;
+        let holders = self.shared.meta.view(|state| {
+            let transaction = state.transactions.get(&id)?;
+            let (_, table) = state.table_by_id(transaction.db, transaction.table)?;
+            Some(holders(table))
+        });
+        for backend in holders.unwrap_or_default() {
+            if self.shared.backends.alive(backend) {
+                self.discard(backend, vec![id]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tell a backend to forget staged rows, in the background. One that is away says when it registers that it has them.
+    fn discard(&self, backend: BackendId, ids: Vec<TransactionId>) {
+        let Some(first) = ids.first() else { return };
+        let task = format!("discard/{first}/{backend}");
+        let backends = self.shared.backends.clone();
+        let work = v1::DiscardLoads { transaction_ids: ids.iter().map(|id| id.0).collect() };
+        self.shared.shutdown.spawn(async move {
+            if let Err(error) = backends.run(backend, task, v1::task::Work::Discard(work)).await {
+                tracing::info!(%backend, %error, "staged rows stay until the backend registers again");
+            }
+        });
+    }
+
+    /// A living backend, in turn.
+    pub fn next_backend(&self) -> Result<v1::BackendAddress> {
+        let mut addresses = self.shared.backends.addresses();
+        addresses.retain(|address| self.shared.backends.alive(BackendId(address.backend_id)));
+        if addresses.is_empty() {
+            return Err(Error::unavailable("no backend is alive; see SHOW BACKENDS"));
+        }
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
+        Ok(addresses.swap_remove(turn))
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, HashMap<TransactionId, BTreeSet<TabletId>>> {
+        self.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unknown(id: TransactionId) -> Error {
+    Error::not_found(format!("transaction {id} does not exist"))
+}
+
+fn holders(table: &Table) -> BTreeSet<BackendId> {
+    table.tablets().flat_map(|(_, tablet)| tablet.replicas.iter().copied()).collect()
+}
+
+/// Where the rows of a table go; transaction and timeout are filled in by the caller.
+fn plan(state: &State, (db, table): (DbId, TableId), addresses: Vec<v1::BackendAddress>) -> Option<v1::LoadPlan> {
+    let (_, table) = state.table_by_id(db, table)?;
+    let holders = holders(table);
+    let tablets = table.tablets().map(|(_, tablet)| v1::TabletReplicas {
+        tablet_id: tablet.id.0,
+        backend_ids: tablet.replicas.iter().map(|backend| backend.0).collect(),
+    });
+    Some(v1::LoadPlan {
+        transaction_id: 0,
+        table_id: table.id.0,
+        schema: serde_json::to_string(&table.schema).ok()?,
+        layout: serde_json::to_string(&table.layout()).ok()?,
+        tablets: tablets.collect(),
+        backends: addresses.into_iter().filter(|known| holders.contains(&BackendId(known.backend_id))).collect(),
+        timeout_s: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! The gRPC service that backends call for loads they coordinate.
+
+use super::{Begin, Loads};
+use coffer_proto::channel::MAX_MESSAGE_BYTES;
+use coffer_proto::ids::TransactionId;
+use coffer_proto::status::to_status;
+use coffer_proto::v1;
+use coffer_proto::v1::frontend_server::{Frontend, FrontendServer};
+use tonic::{Request, Response, Status};
+
+/// The service, ready to be added to a server.
+pub fn service(loads: Loads) -> FrontendServer<Service> {
+    FrontendServer::new(Service { loads })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Answers [`Frontend`] calls.
+pub struct Service {
+    loads: Loads,
+}
+
+#[tonic::async_trait]
+impl Frontend for Service {
+    async fn begin_load(&self, request: Request<v1::BeginLoadRequest>) -> Result<Response<v1::LoadPlan>, Status> {
+        let request = request.into_inner();
+        self.loads.check_user(&request.user, &request.password).map_err(|error| to_status(&error))?;
+        let begin = Begin {
+            database: request.database,
+            table: request.table,
+            label: request.label,
+            timeout_s: request.timeout_s,
+        };
+        let plan = self.loads.begin(&begin).await.map_err(|error| to_status(&error))?;
+        tracing::info!(
+            transaction = plan.transaction_id,
+            label = begin.label,
+            table = format!("{}.{}", begin.database, begin.table),
+            client = request.client,
+            "load begins"
+        );
+        Ok(Response::new(plan))
+    }
+
+    async fn finish_load(
+        &self,
+        request: Request<v1::FinishLoadRequest>,
+    ) -> Result<Response<v1::FinishLoadReply>, Status> {
+        let request = request.into_inner();
+        let visible = self.loads.finish(&request).await.map_err(|error| to_status(&error))?;
+        tracing::info!(transaction = request.transaction_id, rows = request.rows, visible, "load committed");
+        Ok(Response::new(v1::FinishLoadReply { visible }))
+    }
+
+    async fn abort_load(&self, request: Request<v1::AbortLoadRequest>) -> Result<Response<v1::AbortLoadReply>, Status> {
+        let request = request.into_inner();
+        let id = TransactionId(request.transaction_id);
+        self.loads.abort(id, &request.reason).await.map_err(|error| to_status(&error))?;
+        tracing::info!(transaction = request.transaction_id, reason = request.reason, "load aborted");
+        Ok(Response::new(v1::AbortLoadReply {}))
+    }
+}
