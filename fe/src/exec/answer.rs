@@ -1,6 +1,6 @@
 //! What a statement answers.
 
-use coffer_mysql::Rows;
+use crate::query::QueryStream;
 
 /// The answer to one statement.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub enum Answer {
     /// A few rows of text, as of SHOW.
     Rows(RowSet),
     /// Rows of a query as they come.
-    Stream(Rows),
+    Stream(QueryStream),
 }
 
 /// The end of a statement without rows.

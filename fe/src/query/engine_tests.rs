@@ -130,7 +130,7 @@ async fn expressions_mean_what_they_mean_in_mysql() {
     for (sql, expected) in [
         ("SELECT 5 / 2, 5 DIV 2, 5 % 3, 1 / 0, 1.10 + 1", "2.5|2|2|NULL|2.10"),
         ("SELECT database(), schema(), connection_id()", "d|d|9"),
-        ("SELECT current_user(), USER()", "'root'@'%'|'root'@'%'"),
+        ("SELECT current_user(), USER(), version()", "'root'@'%'|'root'@'%'|8.0.33"),
         ("SELECT 1, 1, 'a', \"A\" AS x, 1 AS X", "1|1|a|A|1"),
         ("SELECT @@sql_mode, @x, @y", "ANSI|7|NULL"),
         ("SELECT @@session.sql_mode", "ANSI"),
@@ -143,7 +143,6 @@ async fn expressions_mean_what_they_mean_in_mysql() {
     ] {
         assert_eq!(one(&engine, sql).await, expected, "{sql}");
     }
-    assert!(one(&engine, "SELECT version()").await.starts_with("8."));
     let plan = ask(&engine, "EXPLAIN SELECT * FROM t WHERE id = 3").await.unwrap();
     let text = plan.concat().join(" ");
     assert!(text.contains("ScanExec: table=t, partitions=1/2, tablets=1"), "{text}");

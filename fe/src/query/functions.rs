@@ -20,11 +20,6 @@ use datafusion::variable::VarProvider;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What `version()` answers: a MySQL version that drivers accept, then ours.
-pub fn version() -> String {
-    format!("8.0.36-coffer-{}", env!("CARGO_PKG_VERSION"))
-}
-
 /// The functions of one session.
 pub(crate) fn of_session(caller: &Caller) -> Vec<ScalarUDF> {
     let database = ScalarValue::Utf8(caller.database.clone());
@@ -33,7 +28,7 @@ pub(crate) fn of_session(caller: &Caller) -> Vec<ScalarUDF> {
     let mut functions = vec![
         constant(&["database", "schema"], &database),
         constant(&["user", "current_user", "session_user", "system_user"], &user),
-        constant(&["version"], &ScalarValue::from(version())),
+        constant(&["version"], &ScalarValue::from(caller.version)),
         constant(&["connection_id"], &ScalarValue::from(u64::from(caller.connection))),
         ScalarUDF::from(If::new()),
     ];

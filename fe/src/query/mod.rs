@@ -29,7 +29,6 @@ mod statement;
 mod stream;
 mod table;
 
-pub use functions::version;
 pub use stream::QueryStream;
 
 use crate::backends::Backends;
@@ -74,6 +73,8 @@ pub struct Caller {
     pub database: Option<String>,
     /// The number of the connection.
     pub connection: u32,
+    /// What `version()` answers.
+    pub version: &'static str,
     /// Session variables by lower-case name; those of the user with an `@` before the name.
     pub variables: Arc<BTreeMap<String, String>>,
 }
@@ -183,7 +184,8 @@ fn base_state(runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError>
     Ok(state)
 }
 
-/// Planning walks expressions by recursion; a thread of its own has the stack for the deepest that [`statement`] lets pass.
+/// Planning walks expressions by recursion; a thread of its own has the stack for the deepest that
+/// [`crate::sql`] lets pass.
 async fn on_deep_stack<T: Send + 'static>(plan: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();

@@ -1,24 +1,19 @@
-//! A statement between text and plan: what it reads, what its columns are called, and whether it is too deep to plan.
+//! A statement between text and plan: what it reads and what its columns are called.
 
 use super::names::Names;
 use super::pin::Pinned;
 use crate::error::syntax;
 use crate::sql::ast::ObjectName;
 use coffer_stdx::{Error, Result};
-use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{self as sql, Expr, ObjectNamePart, SelectItem, SetExpr, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::MySqlDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::errors::from_engine;
 
-/// Operators in one expression, or set operations in one query. Each is a level of the plan's tree.
-const MAX_OPERATORS: usize = 400;
 /// Nested parentheses and subqueries.
 const MAX_NESTING: usize = 64;
 /// The schema of tables about tables.
@@ -67,7 +62,6 @@ pub(super) struct Wanted {
 
 /// Parse one statement.
 pub(super) fn parse(text: &str) -> Result<Parsed> {
-    check_depth(text)?;
     let parse = || {
         let dialect = MySqlDialect {};
         let mut parser = DFParserBuilder::new(text).with_dialect(&dialect).with_recursion_limit(MAX_NESTING).build()?;
@@ -212,66 +206,6 @@ impl VisitorMut for FoldCatalog {
     }
 }
 
-/// Refuse what is so deep that walking it would exhaust the stack: long chains of operators, many UNIONs.
-fn check_depth(text: &str) -> Result<()> {
-    // Every operator takes a byte and an operand another.
-    if text.len() / 2 <= MAX_OPERATORS {
-        return Ok(());
-    }
-    let tokens = Tokenizer::new(&MySqlDialect {}, text)
-        .tokenize()
-        .map_err(|error| from_engine(&DataFusionError::SQL(Box::new(error.into()), None)))?;
-    // Operators seen so far, per level of parentheses; a comma starts a new expression.
-    let mut levels = vec![0_usize];
-    let mut operations = 0_usize;
-    for token in &tokens {
-        match token {
-            Token::LParen => levels.push(0),
-            Token::RParen if levels.len() > 1 => drop(levels.pop()),
-            Token::Comma | Token::SemiColon => levels.last_mut().into_iter().for_each(|count| *count = 0),
-            Token::Word(word) => match word.keyword {
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => operations += 1,
-                Keyword::SELECT | Keyword::WHERE | Keyword::HAVING | Keyword::VALUES | Keyword::ON => {
-                    levels.last_mut().into_iter().for_each(|count| *count = 0);
-                }
-                Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::XOR
-                | Keyword::LIKE
-                | Keyword::IS
-                | Keyword::CASE => {
-                    levels.last_mut().into_iter().for_each(|count| *count += 1);
-                }
-                _ => (),
-            },
-            _ if is_operator(token) => levels.last_mut().into_iter().for_each(|count| *count += 1),
-            _ => (),
-        }
-        let deepest = levels.last().copied().unwrap_or(0).max(operations);
-        if deepest > MAX_OPERATORS {
-            return Err(Error::limit(format!(
-                "the statement has an expression of more than {MAX_OPERATORS} operators; use IN (...) or a table"
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn is_operator(token: &Token) -> bool {
-    !matches!(
-        token,
-        Token::Word(_)
-            | Token::Number(..)
-            | Token::SingleQuotedString(_)
-            | Token::DoubleQuotedString(_)
-            | Token::HexStringLiteral(_)
-            | Token::Whitespace(_)
-            | Token::Period
-            | Token::EOF
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,20 +233,5 @@ mod tests {
         assert_eq!(parse("SELECT 1; SELECT 2").unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(parse("").unwrap_err().number(), crate::error::number::SYNTAX);
         assert_eq!(parse("SELECT FROM WHERE").unwrap_err().number(), crate::error::number::SYNTAX);
-    }
-
-    #[test]
-    fn deep_expressions_are_refused_and_wide_ones_are_not() {
-        let chain = |operator: &str| format!("SELECT {}", vec!["1"; 20_000].join(operator));
-        for text in [chain(" + "), chain(" OR "), chain("-"), vec!["SELECT 1"; 2_000].join(" UNION ALL ")] {
-            assert_eq!(parse(&text).unwrap_err().kind(), ErrorKind::Limit);
-        }
-        let wide = format!("SELECT * FROM t WHERE a IN ({})", vec!["-1"; 20_000].join(","));
-        assert!(parse(&wide).is_ok());
-        let rows = format!("VALUES {}", vec!["(1, -2, 'a + b - c')"; 5_000].join(", "));
-        assert!(parse(&rows).is_ok());
-        let branches = format!("SELECT {}", vec!["a + b"; 1_000].join(", "));
-        assert!(parse(&branches).is_ok());
-        assert!(parse(&"(".repeat(10_000)).is_err());
     }
 }
