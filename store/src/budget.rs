@@ -36,6 +36,12 @@ impl Budget {
         Permit { _taken: Arc::clone(&self.free).acquire_many_owned(wanted).await.ok() }
     }
 
+    /// Take `bytes` when they are free now.
+    pub fn try_take(&self, bytes: u64) -> Option<Permit> {
+        let wanted = units(bytes).clamp(1, self.total);
+        Arc::clone(&self.free).try_acquire_many_owned(wanted).ok().map(|taken| Permit { _taken: Some(taken) })
+    }
+
     /// All bytes.
     pub fn total(&self) -> u64 {
         u64::from(self.total) * UNIT
@@ -63,6 +69,7 @@ mod tests {
         let first = budget.take(8 << 10).await;
         assert_eq!((budget.used(), budget.total()), (8 << 10, 10 << 10));
         assert!(budget.take(4 << 10).now_or_never().is_none());
+        assert!(budget.try_take(4 << 10).is_none() && budget.try_take(1 << 10).is_some());
         drop(first);
         let all = budget.take(u64::MAX).await;
         assert_eq!(budget.used(), budget.total());

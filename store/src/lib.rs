@@ -31,6 +31,7 @@ pub mod open;
 pub mod path;
 pub mod remote;
 pub mod retrying;
+pub mod s3;
 pub mod suite;
 
 pub use body::{from_bytes, read_all, rechunk};

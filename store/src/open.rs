@@ -3,6 +3,7 @@
 use crate::local::LocalStore;
 use crate::remote::RemoteStore;
 use crate::retrying::Retrying;
+use crate::s3::S3Store;
 use crate::{Budget, LocalAccess, Store};
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::retry::Policy;
@@ -29,6 +30,10 @@ pub fn open_within(spec: &StorageSpec, access: &LocalAccess, parts: &Budget) -> 
     match location.split_once("://") {
         Some(("file", path)) => local(spec, path, access),
         None if location.starts_with('/') => local(spec, location, access),
+        Some(("s3" | "bos", _)) => {
+            let s3 = S3Store::open(spec, parts)?;
+            Ok(Arc::new(Retrying::new(Arc::new(s3), S3Store::RETRY)))
+        }
         Some(("null", _)) => Err(Error::not_supported(format!(
             "location '{location}' is for measurements; a broker serves it when its option allow_null is true"
         ))),
@@ -74,6 +79,7 @@ mod tests {
             (spec("file://host/dir", &[]), ErrorKind::Invalid, "absolute path"),
             (spec("/etc", &[]), ErrorKind::Denied, "local_roots"),
             (spec("hdfs://nn:8020/x", &[]), ErrorKind::NotSupported, "hdfs is not supported yet"),
+            (spec("s3://bucket", &[("s3.nonsense", "1")]), ErrorKind::Invalid, "'s3.nonsense' is unknown"),
             (spec("null://", &[]), ErrorKind::NotSupported, "allow_null"),
             (spec("nonsense", &[]), ErrorKind::Invalid, "not understood"),
         ] {

@@ -1,0 +1,342 @@
+//! A bucket of an S3-compatible service, or a prefix of one, as a store.
+//!
+//! An object is visible when its single request, or the completion of its parts, was answered; services promise that it
+//! is durable then. A put that fails or is given up aborts its upload; only a crash leaves parts behind, which no
+//! listing shows and which a lifecycle rule of the bucket (abort incomplete uploads) removes.
+//!
+//! `create_new` looks first and sends `If-None-Match: *`. Services that do not know the condition ignore it, and then
+//! two puts at the same moment may both succeed; Amazon's, Ceph's and MinIO's know it.
+//!
+//! Retries are ours (the SDK's are off): single requests here and in the wrapper that `open` adds, parts in `upload`.
+
+mod failure;
+mod parts;
+mod settings;
+mod upload;
+
+use crate::{Budget, ByteStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_smithy_http_client::Builder as HttpClient;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use coffer_proto::v1::StorageSpec;
+use coffer_stdx::retry::Policy;
+use coffer_stdx::{Error, ErrorKind, Result};
+use failure::{Failure, Request};
+use futures::{StreamExt, TryStreamExt, stream};
+use settings::Settings;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use upload::Upload;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// For a request without a body, and the head of an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// For requests that make the service copy or join bytes.
+const WORK_WITHIN: Duration = Duration::from_secs(300);
+/// A body that moves nothing for so long has stalled.
+const STALL: Duration = Duration::from_secs(30);
+/// Objects removed by one request; what S3 takes.
+const DELETE_AT_ONCE: usize = 1_000;
+/// Single removals under way, where a service cannot remove many at once.
+const DELETES_UNDER_WAY: usize = 16;
+/// The largest object S3 copies by one request.
+const LARGEST_COPY: u64 = 5 << 30;
+
+/// A bucket, or a prefix of one.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    settings: Settings,
+    parts: Budget,
+}
+
+impl S3Store {
+    /// About fifteen seconds against a host that does not answer.
+    pub const RETRY: Policy = Policy { attempts: 4, first_ms: 200, max_ms: 2_000 };
+
+    /// The location of `spec`; parts of uploads take their memory from `parts`.
+    pub fn open(spec: &StorageSpec, parts: &Budget) -> Result<S3Store> {
+        let settings = Settings::parse(spec)?;
+        let client = client(&settings);
+        Ok(S3Store { inner: Arc::new(Inner { client, settings, parts: parts.clone() }) })
+    }
+}
+
+fn client(settings: &Settings) -> Client {
+    let http = HttpClient::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let token = settings.token.as_ref().map(|token| token.reveal().to_owned());
+    let (key, secret) = (settings.access_key.clone(), settings.secret_key.reveal());
+    let (send, expect) = match settings.is_amazon() {
+        true => (RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported),
+        // Many services refuse, or silently keep, the framing that checksums of streams come in.
+        false => (RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired),
+    };
+    let mut config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http)
+        .region(Region::new(settings.region.clone()))
+        .credentials_provider(Credentials::new(key, secret, token, None, "properties"))
+        .force_path_style(settings.path_style)
+        .request_checksum_calculation(send)
+        .response_checksum_validation(expect)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build());
+    if let Some(endpoint) = &settings.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Client::from_conf(config.build())
+}
+
+impl Inner {
+    fn key(&self, path: &str) -> Result<String> {
+        path::check(path)?;
+        Ok(path::join(&self.settings.prefix, path))
+    }
+
+    /// The key of a folder, with its slash; empty for the whole bucket.
+    fn folder(&self, prefix: &str) -> Result<String> {
+        path::check_prefix(prefix)?;
+        let folder = if prefix.is_empty() { self.settings.prefix.clone() } else { self.key(prefix)? };
+        Ok(if folder.is_empty() { folder } else { format!("{folder}/") })
+    }
+
+    fn request(&self, operation: &str, key: &str) -> Request {
+        let bucket = self.settings.bucket.clone();
+        let doing = format!("{operation} s3://{bucket}/{key}");
+        Request { doing, endpoint: self.settings.endpoint_name(), bucket }
+    }
+
+    async fn head(&self, path: &str) -> Result<ObjectInfo, Failure> {
+        let key = self.key(path).map_err(|error| Failure { error, code: String::new() })?;
+        let sent = self.client.head_object().bucket(&self.settings.bucket).key(&key).send();
+        let head = answered(&self.request("look at", &key), ANSWER_WITHIN, sent).await?;
+        let bytes = head.content_length().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+        Ok(ObjectInfo { path: path.to_owned(), bytes, modified_ms: milliseconds(head.last_modified()) })
+    }
+
+    async fn page(&self, folder: &str, after: Option<String>) -> Result<ListObjectsV2Output> {
+        S3Store::RETRY
+            .run(|| async {
+                let list = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(folder);
+                let sent = list.set_continuation_token(after.clone()).send();
+                Ok(answered(&self.request("list", folder), ANSWER_WITHIN, sent).await?)
+            })
+            .await
+    }
+
+    /// The objects of a page that have paths of ours; a "folder/" that some tools leave has none.
+    fn objects(&self, page: &ListObjectsV2Output) -> Vec<ObjectInfo> {
+        let inside = if self.settings.prefix.is_empty() { String::new() } else { format!("{}/", self.settings.prefix) };
+        let objects = page.contents().iter().filter_map(|object| {
+            let path = object.key()?.strip_prefix(&inside)?;
+            path::check(path).ok()?;
+            let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+            Some(ObjectInfo { path: path.to_owned(), bytes, modified_ms: milliseconds(object.last_modified()) })
+        });
+        objects.collect()
+    }
+
+    fn listing(self: Arc<Self>, folder: String) -> ObjectStream {
+        let first = Some(None);
+        let pages = stream::try_unfold((self, folder, first), |(inner, folder, at)| async move {
+            let Some(after) = at else { return Ok(None) };
+            let page = inner.page(&folder, after).await?;
+            let objects = inner.objects(&page);
+            let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
+            let next = next.map(|token| Some(token.to_owned()));
+            Ok::<_, Error>(Some((objects, (inner, folder, next))))
+        });
+        pages.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    async fn delete_one(&self, path: &str) -> Result<()> {
+        let key = self.key(path)?;
+        let sent = self.client.delete_object().bucket(&self.settings.bucket).key(&key).send();
+        match answered(&self.request("delete", &key), ANSWER_WITHIN, sent).await {
+            Err(failure) if failure.error.kind() == ErrorKind::NotFound && failure.code != "NoSuchBucket" => Ok(()),
+            other => Ok(other.map(|_| ())?),
+        }
+    }
+
+    async fn delete_many(&self, objects: Vec<ObjectInfo>) -> Result<()> {
+        match self.delete_batch(&objects).await {
+            // Not every service knows the request or takes the digest the SDK sends with it.
+            Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotSupported) => {
+                tracing::debug!(%error, "objects are removed one by one");
+            }
+            other => return other,
+        }
+        let deletes: Vec<_> = objects.iter().map(|object| self.delete_one(&object.path)).collect();
+        stream::iter(deletes).buffer_unordered(DELETES_UNDER_WAY).try_collect().await
+    }
+
+    async fn delete_batch(&self, objects: &[ObjectInfo]) -> Result<()> {
+        let keys = objects.iter().map(|object| {
+            let id = ObjectIdentifier::builder().key(self.key(&object.path)?).build();
+            id.map_err(|error| Error::bug(format!("delete '{}': {error}", object.path)))
+        });
+        let delete = Delete::builder().quiet(true).set_objects(Some(keys.collect::<Result<_>>()?)).build();
+        let delete = delete.map_err(|error| Error::bug(format!("delete of many objects: {error}")))?;
+        let sent = self.client.delete_objects().bucket(&self.settings.bucket).delete(delete).send();
+        let request = self.request("delete objects below", &self.settings.prefix);
+        let answer = answered(&request, WORK_WITHIN, sent).await?;
+        match answer.errors().iter().find(|error| error.code() != Some("NoSuchKey")) {
+            None => Ok(()),
+            Some(error) => Err(request.refused(error.key(), error.code(), error.message()).into()),
+        }
+    }
+}
+
+/// Wait for an answer, but not for ever.
+async fn answered<T, E>(
+    request: &Request,
+    limit: Duration,
+    sent: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, Failure>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match tokio::time::timeout(limit, sent).await {
+        Ok(answer) => answer.map_err(|error| request.failed(error)),
+        Err(_) => Err(request.late(limit.as_secs())),
+    }
+}
+
+fn milliseconds(at: Option<&DateTime>) -> u64 {
+    at.and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0)
+}
+
+/// "bucket/key" as the header of a copy wants it.
+fn copy_source(bucket: &str, key: &str) -> String {
+    let mut source = format!("{bucket}/");
+    for byte in key.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => source.push(byte.into()),
+            other => source.push_str(&format!("%{other:02X}")),
+        }
+    }
+    source
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn put(&self, path: &str, body: ByteStream, options: PutOptions) -> Result<ObjectInfo> {
+        let key = self.inner.key(path)?;
+        if options.create_new {
+            match self.inner.head(path).await {
+                Ok(_) => return Err(Error::already_exists(format!("object '{path}' exists already"))),
+                Err(failure) if failure.error.kind() == ErrorKind::NotFound => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Upload::new(Arc::clone(&self.inner), path, key, options).run(body).await
+    }
+
+    async fn get(&self, path: &str, range: Option<Range<u64>>) -> Result<ByteStream> {
+        let key = self.inner.key(path)?;
+        let header = match range {
+            None => None,
+            Some(range) if range.is_empty() => {
+                self.stat(path).await?;
+                return Ok(stream::empty().boxed());
+            }
+            Some(Range { start: 0, end: u64::MAX }) => None,
+            Some(Range { start, end: u64::MAX }) => Some(format!("bytes={start}-")),
+            Some(Range { start, end }) => Some(format!("bytes={start}-{}", end - 1)),
+        };
+        let get = self.inner.client.get_object().bucket(&self.inner.settings.bucket).key(&key);
+        let request = self.inner.request("get", &key);
+        let body = match answered(&request, ANSWER_WITHIN, get.set_range(header).send()).await {
+            Ok(answer) => answer.body,
+            // Nothing lies at or past the end.
+            Err(failure) if failure.code == "InvalidRange" => return Ok(stream::empty().boxed()),
+            Err(failure) => return Err(failure.into()),
+        };
+        let chunks = stream::try_unfold((body, request), |(mut body, request)| async move {
+            match body.try_next().await {
+                Ok(chunk) => Ok(chunk.map(|chunk| (chunk, (body, request)))),
+                Err(error) => Err(request.broke_off(&error)),
+            }
+        });
+        Ok(chunks.boxed())
+    }
+
+    async fn stat(&self, path: &str) -> Result<ObjectInfo> {
+        Ok(self.inner.head(path).await?)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<ObjectStream> {
+        let folder = self.inner.folder(prefix)?;
+        Ok(Arc::clone(&self.inner).listing(folder))
+    }
+
+    async fn delete(&self, path: &str, recursive: bool) -> Result<()> {
+        self.inner.delete_one(path).await?;
+        if !recursive {
+            return Ok(());
+        }
+        let folder = self.inner.folder(path)?;
+        let mut chunks = Arc::clone(&self.inner).listing(folder).try_chunks(DELETE_AT_ONCE);
+        while let Some(objects) = chunks.next().await {
+            self.inner.delete_many(objects.map_err(|error| error.1)?).await?;
+        }
+        Ok(())
+    }
+
+    /// A copy and a removal: a crash between the two leaves both.
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (inner, source, target) = (&self.inner, self.inner.key(from)?, self.inner.key(to)?);
+        let stat = self.stat(from).await?;
+        if stat.bytes > LARGEST_COPY {
+            return Err(Error::not_supported(format!("object '{from}' is too large to be renamed in S3: over 5 GiB")));
+        }
+        let bucket = &inner.settings.bucket;
+        let copy = inner.client.copy_object().copy_source(copy_source(bucket, &source)).bucket(bucket).key(&target);
+        answered(&inner.request("copy to", &target), WORK_WITHIN, copy.send()).await?;
+        inner.delete_one(from).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_sources_are_encoded() {
+        assert_eq!(copy_source("b", "a b/ü%~x"), "b/a%20b/%C3%BC%25~x");
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_not_there_is_named_with_the_cause() {
+        let properties = [("s3.endpoint", "http://127.0.0.1:1"), ("s3.access_key", "a"), ("s3.secret_key", "hunter2")];
+        let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let spec = StorageSpec { location: "s3://bucket/p".to_owned(), properties, brokers: Vec::new() };
+        let store = S3Store::open(&spec, &Budget::new(1 << 20)).unwrap();
+        let error = store.stat("a").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        for part in ["s3://bucket/p/a", "http://127.0.0.1:1", "refused"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+        assert!(!format!("{error} {store:?}").contains("hunter2"));
+    }
+}

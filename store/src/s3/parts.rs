@@ -1,0 +1,43 @@
+//! How large the parts of an upload are: pure arithmetic on S3's limits.
+//!
+//! S3 takes 5 MiB to 5 GiB in a part, 10,000 parts and 5 TiB in an object. Parts start small, so that small objects and
+//! many streams need little memory, and double every thousand parts, so that 3 TiB fit when no length was announced.
+
+/// The smallest part, and the largest object stored by a single request.
+pub(super) const SMALLEST: usize = 8 << 20;
+/// Largest part; what S3 takes is more than anybody should buffer.
+const LARGEST: usize = 1 << 30;
+const MOST_PARTS: u64 = 10_000;
+const DOUBLE_EVERY: u32 = 1_000;
+const MIB: u64 = 1 << 20;
+
+/// Bytes of part `number` (from 1) of an object that is expected to have `hint` bytes.
+pub(super) fn part_bytes(number: u32, hint: Option<u64>) -> usize {
+    let doublings = (number.saturating_sub(1) / DOUBLE_EVERY).min(7);
+    let grown = SMALLEST << doublings;
+    // A tenth more than needed, because a hint may be a little short.
+    let needed = hint.unwrap_or(0).div_ceil(MOST_PARTS * 9 / 10).next_multiple_of(MIB);
+    grown.max(usize::try_from(needed).unwrap_or(LARGEST)).min(LARGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIB: u64 = 1 << 40;
+
+    #[test]
+    fn large_objects_fit_without_a_hint() {
+        let all: u64 = (1..=MOST_PARTS as u32).map(|number| part_bytes(number, None) as u64).sum();
+        assert!(all >= 3 * TIB, "{all}");
+        assert_eq!(part_bytes(1, None), SMALLEST);
+    }
+
+    #[test]
+    fn a_hint_sizes_the_parts_from_the_start() {
+        assert_eq!(part_bytes(1, Some(100 << 20)), SMALLEST);
+        let first = part_bytes(1, Some(TIB));
+        assert!(first as u64 * MOST_PARTS >= TIB && first < 200 << 20, "{first}");
+        assert_eq!(part_bytes(1, Some(u64::MAX)), LARGEST);
+    }
+}
