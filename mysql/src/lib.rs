@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! lenenc  error  value                 bytes, numbers, texts
-//! lex -> split, params                 SQL as far as quotes and comments go
+//! lex -> split, params, hints          SQL as far as quotes and comments go
 //! packet  auth  column                 frames, digests, metadata
 //! handshake  command  binary  text     what is inside a frame
 //! session  statements  reply           what a caller implements; prepared statements; answers
@@ -28,6 +28,7 @@ mod command;
 mod connect;
 pub mod error;
 mod handshake;
+pub mod hints;
 mod lenenc;
 mod lex;
 mod packet;

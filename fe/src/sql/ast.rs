@@ -40,6 +40,8 @@ pub enum Statement {
     Set(Vec<(String, String)>),
     /// BEGIN, COMMIT, ROLLBACK, START TRANSACTION: accepted; every statement commits by itself.
     Transaction,
+    /// KILL [CONNECTION | QUERY] number.
+    Kill { connection: u32, query_only: bool },
     /// SHOW ...
     Show(Show),
     /// DESC table.
@@ -124,24 +126,56 @@ pub struct Insert {
 /// SHOW.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Show {
-    Databases { like: Option<String> },
-    Tables { database: Option<String>, like: Option<String>, full: bool },
+    Databases {
+        like: Option<String>,
+    },
+    Tables {
+        database: Option<String>,
+        like: Option<String>,
+        full: bool,
+    },
     CreateTable(ObjectName),
     CreateDatabase(String),
-    Columns { table: ObjectName, full: bool, like: Option<String> },
-    Partitions { table: ObjectName, filter: RowFilter },
-    Tablets { table: ObjectName, partitions: Vec<String>, filter: RowFilter },
+    Columns {
+        table: ObjectName,
+        full: bool,
+        like: Option<String>,
+    },
+    Partitions {
+        table: ObjectName,
+        filter: RowFilter,
+    },
+    Tablets {
+        table: ObjectName,
+        partitions: Vec<String>,
+        filter: RowFilter,
+    },
     Tablet(u64),
     Frontends,
     Backends,
     Brokers,
     Repositories,
     CreateRepository(String),
-    Backup { database: Option<String>, filter: RowFilter },
-    Restore { database: Option<String>, brief: bool, filter: RowFilter },
-    Snapshot { repository: String, label: Option<String>, timestamp: Option<String> },
-    Variables { like: Option<String> },
-    Status { like: Option<String> },
+    Backup {
+        database: Option<String>,
+        filter: RowFilter,
+    },
+    Restore {
+        database: Option<String>,
+        brief: bool,
+        filter: RowFilter,
+    },
+    Snapshot {
+        repository: String,
+        label: Option<String>,
+        timestamp: Option<String>,
+    },
+    Variables {
+        like: Option<String>,
+    },
+    Status {
+        like: Option<String>,
+    },
     Warnings,
     Errors,
     ProcessList,
@@ -149,7 +183,9 @@ pub enum Show {
     Collation,
     CharacterSet,
     /// Index, keys, triggers, events, routines and the like: empty sets for tools that ask.
-    Empty { columns: Vec<String> },
+    Empty {
+        columns: Vec<String>,
+    },
 }
 
 /// WHERE / ORDER BY / LIMIT of SHOW statements, applied to the shown columns by name.
@@ -191,8 +227,14 @@ pub enum AlterSystem {
     DropBackend(Vec<String>),
     /// DROPP: really drops.
     ForceDropBackend(Vec<String>),
-    AddBroker { name: String, addresses: Vec<String> },
-    DropBroker { name: String, addresses: Vec<String> },
+    AddBroker {
+        name: String,
+        addresses: Vec<String>,
+    },
+    DropBroker {
+        name: String,
+        addresses: Vec<String>,
+    },
     DropAllBroker(String),
 }
 

@@ -1,5 +1,101 @@
 //! SQL text to [`ast::Statement`]: a front parser for the statements operators know, on top of sqlparser's tokenizer,
 //! falling through to sqlparser for queries.
+//!
+//! One file per family of statements. Each takes a [`cursor::Cursor`] that stands behind the words which chose it and
+//! leaves it behind what it read; what is left over then is a syntax error. Nothing here looks at the catalog: names
+//! are as written, checked for their form only where something is created.
+//!
+//! Errors are of three sorts: a syntax error (number 1064) that quotes the place, a rule of the grammar that is broken
+//! (the texts operators know), and a statement that is known but not done (`not supported`).
 
 #[allow(missing_docs, reason = "field names say what the grammar in the variant's comment shows")]
 pub mod ast;
+mod backup;
+mod cluster;
+mod create_table;
+mod cursor;
+mod depth;
+mod insert;
+mod known;
+pub mod names;
+mod query;
+mod repository;
+mod rows;
+mod session;
+mod show;
+mod show_empty;
+mod table;
+mod types;
+
+use crate::error::{Error, Result, number, syntax};
+use ast::Statement;
+use cursor::Cursor;
+
+/// Longest statement other than INSERT, bytes: each of its tokens takes a hundred.
+const MAX_STATEMENT_BYTES: usize = 1024 * 1024;
+
+/// Read exactly one statement; a `;` behind it is fine.
+pub fn parse(sql: &str) -> Result<Statement> {
+    let sql = coffer_mysql::hints::expand(sql);
+    let statement = match coffer_mysql::split::statements(&sql)[..] {
+        [] => return Err(Error::invalid("Query was empty").numbered(number::EMPTY_QUERY)),
+        [statement] => statement,
+        [_, second, ..] => {
+            let near = cursor::excerpt(second);
+            return Err(syntax(format!("You have an error in your SQL syntax near '{near}': expected one statement")));
+        }
+    };
+    let mut cursor = Cursor::new(statement)?;
+    let statement = dispatch(&mut cursor)?;
+    cursor.end()?;
+    Ok(statement)
+}
+
+/// Choose the family by the first word.
+fn dispatch(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    if query::is_query(cursor) {
+        return query::parse(cursor);
+    }
+    let first = cursor.peek_word().unwrap_or_default().to_ascii_uppercase();
+    match first.as_str() {
+        "SHOW" => show::parse(cursor),
+        "EXPLAIN" | "DESC" | "DESCRIBE" => query::explain(cursor),
+        "INSERT" => insert::parse(cursor),
+        "CREATE" | "DROP" | "TRUNCATE" | "ALTER" => definition(cursor),
+        "BACKUP" => backup::backup(cursor),
+        "RESTORE" => backup::restore(cursor),
+        "CANCEL" => backup::cancel(cursor),
+        "USE" | "SET" | "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "KILL" => session::parse(cursor),
+        _ => Err(known::refuse(cursor)),
+    }
+}
+
+/// CREATE, DROP, TRUNCATE, ALTER: the second word chooses.
+fn definition(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    if cursor.eat_all(&["CREATE", "TABLE"]) {
+        create_table::parse(cursor)
+    } else if cursor.eat_all(&["CREATE", "DATABASE"]) || cursor.eat_all(&["CREATE", "SCHEMA"]) {
+        table::create_database(cursor)
+    } else if cursor.eat_all(&["DROP", "DATABASE"]) || cursor.eat_all(&["DROP", "SCHEMA"]) {
+        table::drop_database(cursor)
+    } else if cursor.eat_all(&["DROP", "TABLE"]) {
+        table::drop_table(cursor)
+    } else if cursor.eat("TRUNCATE") {
+        table::truncate(cursor)
+    } else if cursor.eat_all(&["ALTER", "TABLE"]) {
+        table::alter(cursor)
+    } else if cursor.eat_all(&["ALTER", "SYSTEM"]) {
+        cluster::alter_system(cursor)
+    } else if cursor.eat_all(&["CREATE", "REPOSITORY"]) {
+        repository::create(cursor, false)
+    } else if cursor.eat_all(&["CREATE", "READ", "ONLY", "REPOSITORY"]) {
+        repository::create(cursor, true)
+    } else if cursor.eat_all(&["DROP", "REPOSITORY"]) {
+        repository::drop(cursor)
+    } else {
+        Err(known::refuse(cursor))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! CREATE TABLE.
+
+use super::ast::{BoundText, CreateTable, PartitionBy, PartitionDef, PartitionValues, Properties, Statement};
+use super::cursor::Cursor;
+use super::{names, types};
+use crate::error::{Error, Result, number};
+use coffer_table::Column;
+use sqlparser::tokenizer::Token;
+
+/// What may stand in the place of a column and Coffer does not do.
+const CONSTRAINTS: [&str; 8] = ["PRIMARY", "UNIQUE", "FOREIGN", "CONSTRAINT", "CHECK", "FULLTEXT", "INDEX", "KEY"];
+/// What may follow a column's type and Coffer does not do.
+const COLUMN_OPTIONS: [&str; 22] = [
+    "KEY",
+    "PRIMARY",
+    "UNIQUE",
+    "SUM",
+    "MIN",
+    "MAX",
+    "REPLACE",
+    "REPLACE_IF_NOT_NULL",
+    "HLL_UNION",
+    "BITMAP_UNION",
+    "QUANTILE_UNION",
+    "GENERIC",
+    "GENERATED",
+    "AS",
+    "AUTO_INCREMENT",
+    "REFERENCES",
+    "CHECK",
+    "CHARACTER",
+    "COLLATE",
+    "UNSIGNED",
+    "SIGNED",
+    "ZEROFILL",
+];
+
+fn not_supported(what: &str) -> Error {
+    Error::not_supported(format!("{what} in CREATE TABLE is not supported"))
+}
+
+/// Behind CREATE TABLE.
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let table = cursor.object_name("a table name")?;
+    names::check_table(&table.name)?;
+    if cursor.is("LIKE") || cursor.is("AS") || cursor.is("SELECT") {
+        return Err(Error::not_supported("CREATE TABLE LIKE and CREATE TABLE AS SELECT are not supported"));
+    }
+    let columns = cursor.parenthesised(column)?;
+    for (at, column) in columns.iter().enumerate() {
+        if columns[..at].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
+            let message = format!("Duplicate column name '{}'", column.name);
+            return Err(Error::invalid(message).numbered(number::DUPLICATE_COLUMN));
+        }
+    }
+    let mut create = CreateTable {
+        table,
+        if_not_exists,
+        columns,
+        duplicate_key: None,
+        comment: String::new(),
+        partition: None,
+        bucket_columns: Vec::new(),
+        buckets: None,
+        properties: Properties::new(),
+    };
+    clauses(cursor, &mut create)?;
+    if let Some(keys) = &create.duplicate_key {
+        for column in &mut create.columns {
+            column.key = keys.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
+        }
+    }
+    Ok(Statement::CreateTable(Box::new(create)))
+}
+
+/// `name type [[NOT] NULL] [DEFAULT value] [COMMENT "text"]`, the last three in any order.
+fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
+    if cursor.is_one_of(&CONSTRAINTS) {
+        let word = cursor.peek_word().unwrap_or_default().to_ascii_uppercase();
+        return Err(not_supported(&word));
+    }
+    let name = cursor.name("a column name")?;
+    names::check_column(&name)?;
+    let kind = types::parse(cursor)?;
+    let mut column = Column { name, kind, nullable: true, default: None, key: false, comment: String::new() };
+    loop {
+        if cursor.eat_all(&["NOT", "NULL"]) {
+            column.nullable = false;
+        } else if cursor.eat("NULL") {
+            column.nullable = true;
+        } else if cursor.eat("DEFAULT") {
+            column.default = default(cursor, &column.name)?;
+        } else if cursor.eat("COMMENT") {
+            column.comment = cursor.string("a quoted comment")?;
+        } else if cursor.is_one_of(&COLUMN_OPTIONS) || cursor.is("ON") {
+            let word = cursor.peek_word().unwrap_or_default().to_ascii_uppercase();
+            return Err(not_supported(&format!("{word} of column '{}'", column.name)));
+        } else {
+            return Ok(column);
+        }
+    }
+}
+
+fn default(cursor: &mut Cursor<'_>, column: &str) -> Result<Option<String>> {
+    let functions = ["CURRENT_TIMESTAMP", "CURRENT_DATE", "NOW", "UUID", "PI", "E", "BITMAP_EMPTY"];
+    if cursor.is_one_of(&functions) || *cursor.peek() == Token::LParen {
+        return Err(not_supported(&format!("a computed DEFAULT of column '{column}'")));
+    }
+    if cursor.eat("NULL") {
+        return Ok(None);
+    }
+    cursor.value("a value").map(Some)
+}
+
+/// What follows the columns, in any order, each once.
+fn clauses(cursor: &mut Cursor<'_>, create: &mut CreateTable) -> Result<()> {
+    let mut distributed = false;
+    loop {
+        if cursor.is("ENGINE") {
+            engine(cursor)?;
+        } else if create.duplicate_key.is_none() && cursor.eat_all(&["DUPLICATE", "KEY"]) {
+            create.duplicate_key = Some(cursor.names("a column name")?);
+        } else if create.comment.is_empty() && cursor.eat("COMMENT") {
+            cursor.eat_token(&Token::Eq);
+            create.comment = cursor.string("a quoted comment")?;
+        } else if create.partition.is_none() && cursor.eat_all(&["PARTITION", "BY"]) {
+            create.partition = Some(partition_by(cursor)?);
+        } else if !distributed && cursor.eat_all(&["DISTRIBUTED", "BY"]) {
+            distributed = true;
+            distribution(cursor, create)?;
+        } else if create.properties.is_empty() && cursor.eat("PROPERTIES") {
+            create.properties = cursor.properties()?;
+        } else {
+            return refuse_clause(cursor);
+        }
+    }
+}
+
+fn refuse_clause(cursor: &Cursor<'_>) -> Result<()> {
+    for clause in ["AGGREGATE KEY", "UNIQUE KEY", "CLUSTER BY", "AUTO PARTITION", "BROKER PROPERTIES"] {
+        let mut words = clause.split(' ').enumerate();
+        if words.all(|(n, word)| cursor.is_nth(n, word)) {
+            return Err(not_supported(clause));
+        }
+    }
+    for clause in ["ROLLUP", "AS", "SELECT", "DEFAULT", "CHARSET", "CHARACTER", "COLLATE", "AUTO_INCREMENT", "ORDER"] {
+        if cursor.is(clause) {
+            return Err(not_supported(clause));
+        }
+    }
+    Ok(())
+}
+
+fn engine(cursor: &mut Cursor<'_>) -> Result<()> {
+    cursor.skip();
+    cursor.eat_token(&Token::Eq);
+    let engine = cursor.name("an engine")?;
+    if engine.eq_ignore_ascii_case("olap") {
+        return Ok(());
+    }
+    Err(not_supported(&format!("ENGINE = {engine} (only OLAP is)")))
+}
+
+/// `{HASH (columns) | RANDOM} [BUCKETS {n | AUTO}]`.
+fn distribution(cursor: &mut Cursor<'_>, create: &mut CreateTable) -> Result<()> {
+    if cursor.need_one_of(&["HASH", "RANDOM"])? == "HASH" {
+        create.bucket_columns = cursor.names("a column name")?;
+    }
+    if cursor.eat("BUCKETS") && !cursor.eat("AUTO") {
+        let buckets = cursor.number("a number of buckets")?;
+        if buckets == 0 {
+            return Err(Error::invalid("Number of hash bucket should be larger than zero"));
+        }
+        create.buckets = Some(buckets);
+    }
+    Ok(())
+}
+
+/// `RANGE (columns) ([partition [, ...]])`.
+fn partition_by(cursor: &mut Cursor<'_>) -> Result<PartitionBy> {
+    if cursor.is("LIST") {
+        return Err(not_supported("PARTITION BY LIST"));
+    }
+    cursor.need("RANGE")?;
+    if *cursor.nth(2) == Token::LParen {
+        return Err(not_supported("a function in PARTITION BY RANGE"));
+    }
+    let columns = cursor.names("a column name")?;
+    cursor.need_token(&Token::LParen)?;
+    let mut partitions: Vec<PartitionDef> = Vec::new();
+    if !cursor.eat_token(&Token::RParen) {
+        partitions = cursor.list(partition)?;
+        cursor.need_token(&Token::RParen)?;
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for partition in &partitions {
+        if !seen.insert(partition.name.to_ascii_lowercase()) {
+            return Err(Error::invalid(format!("Duplicated partition name: {}", partition.name)));
+        }
+    }
+    Ok(PartitionBy { columns, partitions })
+}
+
+/// `PARTITION [IF NOT EXISTS] name VALUES {LESS THAN bounds | [bounds, bounds)}`.
+fn partition(cursor: &mut Cursor<'_>) -> Result<PartitionDef> {
+    if cursor.is("FROM") {
+        return Err(not_supported("FROM ... TO ... INTERVAL of partitions"));
+    }
+    cursor.need("PARTITION")?;
+    cursor.if_not_exists();
+    let name = cursor.name("a partition name")?;
+    names::check_partition(&name)?;
+    cursor.need("VALUES")?;
+    let values = if cursor.is("IN") {
+        return Err(not_supported("VALUES IN of partitions"));
+    } else if cursor.eat_all(&["LESS", "THAN"]) {
+        if cursor.eat("MAXVALUE") {
+            PartitionValues::LessThan(vec![BoundText::MaxValue])
+        } else {
+            PartitionValues::LessThan(cursor.parenthesised(bound)?)
+        }
+    } else {
+        cursor.need_token(&Token::LBracket)?;
+        let lower = cursor.parenthesised(bound)?;
+        cursor.need_token(&Token::Comma)?;
+        let upper = cursor.parenthesised(bound)?;
+        cursor.need_token(&Token::RParen)?;
+        PartitionValues::Range { lower, upper }
+    };
+    if *cursor.peek() == Token::LParen {
+        return Err(not_supported(&format!("properties of partition '{name}'")));
+    }
+    Ok(PartitionDef { name, values })
+}
+
+fn bound(cursor: &mut Cursor<'_>) -> Result<BoundText> {
+    if cursor.eat("MAXVALUE") {
+        return Ok(BoundText::MaxValue);
+    }
+    match cursor.peek() {
+        Token::Word(_) => Err(cursor.expected("a value or MAXVALUE")),
+        _ => cursor.value("a value or MAXVALUE").map(BoundText::Value),
+    }
+}
