@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct Config {
     /// Where frontends and backends reach this broker, `host:port`. Default `0.0.0.0:8000`.
     pub listen: String,
-    /// Where `/metrics` and `/health` answer, `host:port`. Default `0.0.0.0:8001`.
+    /// Where `/metrics` and `/api/health` answer, `host:port`. Default `0.0.0.0:8001`.
     pub http_listen: String,
     /// Directories of this host, mounted file systems among them, below which `file://` locations may lie. Default: none.
     pub local_roots: Vec<PathBuf>,

@@ -1,14 +1,15 @@
-//! `/health` for load balancers and people, `/metrics` for Prometheus.
+//! `/api/health` for load balancers and people, `/metrics` for Prometheus.
 
 use crate::metrics::Metrics;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use coffer_stdx::shutdown::Shutdown;
 use coffer_store::Budget;
+use serde_json::json;
 use std::sync::Arc;
 
 /// What the pages show.
@@ -24,13 +25,13 @@ pub struct Pages {
 
 /// The routes.
 pub fn router(pages: Pages) -> Router {
-    Router::new().route("/health", get(health)).route("/metrics", get(metrics)).with_state(Arc::new(pages))
+    Router::new().route("/api/health", get(health)).route("/metrics", get(metrics)).with_state(Arc::new(pages))
 }
 
 async fn health(State(pages): State<Arc<Pages>>) -> Response {
     match pages.shutdown.is_begun() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
-        false => "ok\n".into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "stopping"}))).into_response(),
+        false => Json(json!({"status": "ok"})).into_response(),
     }
 }
 

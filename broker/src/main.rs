@@ -18,7 +18,7 @@ struct Arguments {
     /// Instead of the option listen: gRPC address, host:port.
     #[arg(long)]
     listen: Option<String>,
-    /// Instead of the option http_listen: address of /metrics and /health, host:port.
+    /// Instead of the option http_listen: address of /metrics and /api/health, host:port.
     #[arg(long)]
     http_listen: Option<String>,
     /// Added to the option local_roots: a directory below which file:// locations may lie.
