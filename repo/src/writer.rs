@@ -92,15 +92,16 @@ impl Repository {
 
     /// The name of the info when this job has committed already; an error when another has the label.
     async fn committed(&self, snapshot: &SnapshotId, info: &SnapshotInfo, folder: &Folder) -> Result<Option<String>> {
+        let mut ours = None;
         for (object, _) in folder.iter().filter(|(object, _)| object.kind == ObjectKind::Info) {
-            let ours = object.timestamp == info.timestamp
-                && self.read_info_object(snapshot, object).await?.pack_prefix == info.pack_prefix;
-            if !ours {
+            if object.timestamp != info.timestamp
+                || self.read_info_object(snapshot, object).await?.pack_prefix != info.pack_prefix
+            {
                 return Err(taken(info));
             }
-            return Ok(Some(object.name()));
+            ours = Some(object.name());
         }
-        Ok(None)
+        Ok(ours)
     }
 
     async fn put_object(

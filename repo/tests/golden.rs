@@ -3,6 +3,8 @@
 //!
 //! `cargo test -p coffer-repo --test golden -- --ignored` writes it again, which only a new format version may need.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod sample;
 
 use coffer_repo::Repository;

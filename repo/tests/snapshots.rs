@@ -1,6 +1,8 @@
 //! The life of repositories and snapshots, on a store in memory: create and attach, write in order, commit once, damage,
 //! races, and what a cancelled job leaves.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod sample;
 
 use coffer_repo::{Opened, PackId, PackPrefix, Repository, SnapshotId, SnapshotInfo, SnapshotStatus};

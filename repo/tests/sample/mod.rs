@@ -11,18 +11,18 @@ use coffer_table::{Bound, Column, ColumnType, KeyRange, Scalar, Schema};
 use std::path::Path;
 
 /// Contents of the files, by tablet.
-pub const FILES: [(u64, &[&[u8]]); 3] =
+pub(crate) const FILES: [(u64, &[&[u8]]); 3] =
     [(101, &[b"first file of tablet 101", b""]), (102, &[b"tablet 102"]), (103, &[b"the only file of tablet 103"])];
 /// What packs of the sample start with.
-pub const PREFIX: &str = "00c0ffee00c0ffee";
+pub(crate) const PREFIX: &str = "00c0ffee00c0ffee";
 
 /// The label and time of the sample.
-pub fn id() -> SnapshotId {
+pub(crate) fn id() -> SnapshotId {
     SnapshotId::new("nightly-1", "2022-04-08-15-52-29").unwrap()
 }
 
 /// The catalog objects.
-pub fn meta() -> SnapshotMeta {
+pub(crate) fn meta() -> SnapshotMeta {
     let column = |name: &str, kind: ColumnType, key: bool| Column {
         name: name.to_owned(),
         kind,
@@ -73,7 +73,7 @@ pub fn meta() -> SnapshotMeta {
 }
 
 /// The pack of the sample; its id is fixed.
-pub fn pack_id() -> PackId {
+pub(crate) fn pack_id() -> PackId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&[0x00, 0xc0, 0xff, 0xee, 0x00, 0xc0, 0xff, 0xee]);
     id[8..].copy_from_slice(&[7, 1, 2, 3, 4, 5, 6, 7]);
@@ -83,7 +83,7 @@ pub fn pack_id() -> PackId {
 }
 
 /// Write packs, parts and meta, but not the info, which is returned.
-pub async fn write_all_but_info(repository: &Repository, dir: &Path, pack: PackId) -> SnapshotInfo {
+pub(crate) async fn write_all_but_info(repository: &Repository, dir: &Path, pack: PackId) -> SnapshotInfo {
     let mut files = Vec::new();
     for content in FILES.iter().flat_map(|(_, files)| *files) {
         let path = dir.join(files.len().to_string());
@@ -143,7 +143,7 @@ pub async fn write_all_but_info(repository: &Repository, dir: &Path, pack: PackI
 }
 
 /// Read everything of the sample back and compare it with what was written.
-pub async fn check(repository: &Repository) -> coffer_stdx::Result<()> {
+pub(crate) async fn check(repository: &Repository) -> coffer_stdx::Result<()> {
     use futures::TryStreamExt;
     let info = repository.read_info(&id()).await?;
     assert_eq!(repository.read_meta(&info).await?, meta());
