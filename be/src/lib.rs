@@ -6,8 +6,12 @@
 pub mod agent;
 pub mod cluster;
 pub mod config;
+pub mod http;
 pub mod limits;
+pub mod load;
 pub mod metrics;
+pub mod node;
+pub mod scan;
 pub mod snapshot;
 mod sync;
 pub mod tablet;

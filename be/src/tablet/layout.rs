@@ -94,6 +94,11 @@ impl DirLayout {
         self.staged_load(transaction).join(tablet.to_string())
     }
 
+    /// A file that is only kept open, never named for longer than it takes to remove its name.
+    pub fn spool(&self, name: &str) -> PathBuf {
+        self.root.join(format!("spool-{name}"))
+    }
+
     /// Snapshots of all jobs.
     pub fn snapshots(&self) -> PathBuf {
         self.root.join("snapshot")

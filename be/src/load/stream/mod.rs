@@ -1,0 +1,31 @@
+//! Stream load: one file over HTTP into one table.
+//!
+//! Bottom to top: [`options`] (headers), [`csv`], [`text`], [`columnar`] (bytes to batches; pure) | [`frontend`],
+//! [`intake`], [`reply`] | [`run`] (one load) | [`http`].
+
+pub mod columnar;
+pub mod csv;
+pub mod frontend;
+pub mod http;
+pub mod intake;
+pub mod options;
+pub mod reply;
+pub mod run;
+pub mod text;
+
+use crate::load::LoadDeps;
+use crate::load::rejects::ErrorLogs;
+use coffer_stdx::shutdown::Shutdown;
+
+/// What stream loads need from outside.
+#[derive(Debug, Clone)]
+pub struct StreamDeps {
+    /// What every load needs.
+    pub load: LoadDeps,
+    /// Reasons of filtered rows.
+    pub error_logs: ErrorLogs,
+    /// Largest body, bytes.
+    pub max_bytes: u64,
+    /// Waits for running loads.
+    pub shutdown: Shutdown,
+}

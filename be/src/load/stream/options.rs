@@ -1,0 +1,303 @@
+//! The headers of a stream load. Headers that would change the meaning of a load and are not supported fail it; headers
+//! that only tune how it runs are taken and ignored.
+
+use coffer_stdx::{Error, Result};
+
+/// What a load asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// `label`; one is made up when absent.
+    pub label: Option<String>,
+    /// `comment`, shown again in the answer.
+    pub comment: String,
+    /// `format`.
+    pub format: Format,
+    /// How text is cut.
+    pub shape: Shape,
+    /// `columns`: names of the file's columns in file order; absent: the table's columns.
+    pub columns: Option<Vec<String>>,
+    /// `max_filter_ratio`: the largest part of rows that may be left out.
+    pub max_filter_ratio: f64,
+    /// `timeout`, seconds.
+    pub timeout_s: u32,
+    /// `strict_mode: false` was given: a value that does not fit a nullable column becomes NULL.
+    pub lenient: bool,
+}
+
+/// Kind of file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text.
+    Csv,
+    /// Parquet.
+    Parquet,
+}
+
+/// How text is cut into rows and fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Between fields.
+    pub separator: Vec<u8>,
+    /// Between rows.
+    pub delimiter: Vec<u8>,
+    /// Around fields that may hold separators and delimiters.
+    pub enclose: Option<u8>,
+    /// Makes the next byte literal inside enclosed fields.
+    pub escape: Option<u8>,
+    /// Take off `"` around fields.
+    pub trim_double_quotes: bool,
+    /// Rows at the beginning that are not data.
+    pub skip_lines: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Shape {
+        Shape {
+            separator: b"\t".to_vec(),
+            delimiter: b"\n".to_vec(),
+            enclose: None,
+            escape: None,
+            trim_double_quotes: false,
+            skip_lines: 0,
+        }
+    }
+}
+
+const DEFAULT_TIMEOUT_S: u32 = 600;
+const MAX_TIMEOUT_S: u32 = 259_200;
+/// Headers that must be absent, empty or have one of these values.
+const UNSUPPORTED: &[(&str, &[&str])] = &[
+    ("where", &[]),
+    ("partitions", &[]),
+    ("temporary_partitions", &[]),
+    ("jsonpaths", &[]),
+    ("json_root", &[]),
+    ("merge_type", &["append"]),
+    ("delete", &[]),
+    ("function_column.sequence_col", &[]),
+    ("hidden_columns", &[]),
+    ("compress_type", &["plain"]),
+    ("two_phase_commit", &["false"]),
+    ("group_commit", &["off_mode"]),
+    ("partial_columns", &["false"]),
+    ("unique_key_update_mode", &["upsert"]),
+    ("load_to_single_tablet", &["false"]),
+    ("content-encoding", &["identity"]),
+];
+
+impl Options {
+    /// Read the headers; `header` finds a value by lower-case name.
+    pub fn parse<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Options> {
+        let text = |name: &str| text_of(name, header(name));
+        for (name, harmless) in UNSUPPORTED {
+            let value = text(name)?.unwrap_or_default();
+            if !value.is_empty() && !harmless.iter().any(|harmless| value.eq_ignore_ascii_case(harmless)) {
+                return Err(Error::not_supported(format!("header '{name}: {value}' is not supported")));
+            }
+        }
+        let (format, names) = parse_format(text("format")?.as_deref().unwrap_or("csv"))?;
+        let mut shape = Shape::default();
+        if let Some(value) = header("column_separator").filter(|value| !value.is_empty()) {
+            shape.separator = unescape("column_separator", value)?;
+        }
+        if let Some(value) = header("line_delimiter").filter(|value| !value.is_empty()) {
+            shape.delimiter = unescape("line_delimiter", value)?;
+        }
+        shape.enclose = one_byte("enclose", header("enclose"))?;
+        shape.escape = one_byte("escape", header("escape"))?;
+        shape.trim_double_quotes = flag("trim_double_quotes", text("trim_double_quotes")?)?.unwrap_or(false);
+        shape.skip_lines = number("skip_lines", text("skip_lines")?)?.unwrap_or(0) + names;
+        if shape.separator == shape.delimiter {
+            return Err(Error::invalid("column_separator and line_delimiter are the same"));
+        }
+        let timeout = number("timeout", text("timeout")?)?.unwrap_or(u64::from(DEFAULT_TIMEOUT_S));
+        let timeout_s = u32::try_from(timeout).ok().filter(|seconds| (1..=MAX_TIMEOUT_S).contains(seconds));
+        Ok(Options {
+            label: text("label")?.filter(|label| !label.is_empty()),
+            comment: text("comment")?.unwrap_or_default(),
+            format,
+            shape,
+            columns: text("columns")?.filter(|list| !list.is_empty()).map(|list| parse_columns(&list)).transpose()?,
+            max_filter_ratio: ratio(text("max_filter_ratio")?)?,
+            timeout_s: timeout_s.ok_or_else(|| {
+                Error::invalid(format!("timeout: {timeout} is not from 1 to {MAX_TIMEOUT_S} seconds"))
+            })?,
+            lenient: flag("strict_mode", text("strict_mode")?)? == Some(false),
+        })
+    }
+}
+
+fn text_of(name: &str, value: Option<&[u8]>) -> Result<Option<String>> {
+    let not_text = |_| Error::invalid(format!("header '{name}' is not UTF-8"));
+    value.map(|value| std::str::from_utf8(value).map(|text| text.trim().to_owned()).map_err(not_text)).transpose()
+}
+
+fn parse_format(name: &str) -> Result<(Format, u64)> {
+    match name.to_ascii_lowercase().as_str() {
+        "csv" | "" => Ok((Format::Csv, 0)),
+        "csv_with_names" => Ok((Format::Csv, 1)),
+        "csv_with_names_and_types" => Ok((Format::Csv, 2)),
+        "parquet" => Ok((Format::Parquet, 0)),
+        _ => Err(Error::not_supported(format!(
+            "format '{name}' is not supported; use csv, csv_with_names, csv_with_names_and_types or parquet"
+        ))),
+    }
+}
+
+fn parse_columns(list: &str) -> Result<Vec<String>> {
+    if list.contains(['=', '(']) {
+        return Err(Error::not_supported(format!(
+            "expressions in columns are not supported: '{list}'; list the file's columns by name"
+        )));
+    }
+    let names: Vec<String> = list.split(',').map(|name| name.trim().trim_matches('`').trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(Error::invalid(format!("columns has an empty name: '{list}'")));
+    }
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+            return Err(Error::invalid(format!("columns names '{name}' twice")));
+        }
+    }
+    Ok(names)
+}
+
+fn ratio(text: Option<String>) -> Result<f64> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(0.0) };
+    let parsed = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    parsed.ok_or_else(|| Error::invalid(format!("max_filter_ratio: '{text}' is not a number from 0 to 1")))
+}
+
+fn number(name: &str, text: Option<String>) -> Result<Option<u64>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| Error::invalid(format!("{name}: '{text}' is not a whole number")))
+}
+
+fn flag(name: &str, text: Option<String>) -> Result<Option<bool>> {
+    match text.as_deref().map(str::to_ascii_lowercase).as_deref() {
+        None | Some("") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => Err(Error::invalid(format!("{name}: '{other}' is neither true nor false"))),
+    }
+}
+
+fn one_byte(name: &str, value: Option<&[u8]>) -> Result<Option<u8>> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    // A lone backslash is the usual escape and begins no sequence.
+    let bytes = if value == b"\\" { value.to_vec() } else { unescape(name, value)? };
+    match bytes.as_slice() {
+        [byte] => Ok(Some(*byte)),
+        _ => Err(Error::invalid(format!("{name} must be one byte"))),
+    }
+}
+
+/// `\t`, `\n`, `\r`, `\\` and `\x` with hexadecimal digits become bytes; everything else is itself.
+fn unescape(name: &str, value: &[u8]) -> Result<Vec<u8>> {
+    let broken =
+        || Error::invalid(format!("{name}: '{}' has an unfinished escape sequence", String::from_utf8_lossy(value)));
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (kind, after) = rest.split_first().ok_or_else(broken)?;
+        rest = after;
+        match kind {
+            b't' => bytes.push(b'\t'),
+            b'n' => bytes.push(b'\n'),
+            b'r' => bytes.push(b'\r'),
+            b'\\' => bytes.push(b'\\'),
+            b'x' | b'X' => {
+                let before = bytes.len();
+                while let Some(byte) = rest.get(..2).and_then(hex) {
+                    bytes.push(byte);
+                    rest = &rest[2..];
+                }
+                if bytes.len() == before {
+                    return Err(broken());
+                }
+            }
+            other => bytes.extend([b'\\', *other]),
+        }
+    }
+    Ok(bytes)
+}
+
+fn hex(pair: &[u8]) -> Option<u8> {
+    let digit = |byte: &u8| (*byte as char).to_digit(16);
+    let (high, low) = (digit(pair.first()?)?, digit(pair.get(1)?)?);
+    Some((high * 16 + low) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(headers: &[(&str, &str)]) -> Result<Options> {
+        Options::parse(|name| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes()))
+    }
+
+    #[test]
+    fn defaults() {
+        let options = parse(&[]).unwrap();
+        assert_eq!((options.format, options.timeout_s, options.max_filter_ratio), (Format::Csv, 600, 0.0));
+        assert_eq!((options.shape, options.label, options.lenient), (Shape::default(), None, false));
+    }
+
+    #[test]
+    fn values_are_read() {
+        let options = parse(&[
+            ("label", " l1 "),
+            ("column_separator", "\\x0102"),
+            ("line_delimiter", "\\r\\n"),
+            ("columns", "a, `b` ,c"),
+            ("max_filter_ratio", "0.5"),
+            ("format", "csv_with_names_and_types"),
+            ("skip_lines", "3"),
+            ("enclose", "\""),
+            ("escape", "\\"),
+            ("strict_mode", "false"),
+            ("merge_type", "APPEND"),
+            ("two_phase_commit", "false"),
+        ])
+        .unwrap();
+        assert_eq!(options.label.as_deref(), Some("l1"));
+        assert_eq!(
+            (options.shape.separator.as_slice(), options.shape.delimiter.as_slice()),
+            (&[1_u8, 2][..], &b"\r\n"[..])
+        );
+        assert_eq!(options.columns.unwrap(), ["a", "b", "c"]);
+        assert_eq!(
+            (options.shape.skip_lines, options.shape.enclose, options.shape.escape),
+            (5, Some(b'"'), Some(b'\\'))
+        );
+        assert!(options.lenient);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_by_name() {
+        for (name, value) in [
+            ("where", "a > 1"),
+            ("format", "json"),
+            ("columns", "a, b = a + 1"),
+            ("columns", "a,,b"),
+            ("columns", "a,A"),
+            ("max_filter_ratio", "2"),
+            ("timeout", "0"),
+            ("two_phase_commit", "true"),
+            ("compress_type", "gz"),
+            ("enclose", "ab"),
+            ("column_separator", "\\x"),
+            ("column_separator", "\\n"),
+            ("strict_mode", "maybe"),
+            ("skip_lines", "-1"),
+        ] {
+            let error = parse(&[(name, value)]).unwrap_err();
+            assert!(error.message().contains(name.split('_').next().unwrap()), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Records of a text file into batches of whole rows. Records that do not fit are left out and counted.
+
+use super::csv::{Reader, Record};
+use super::options::Options;
+use crate::limits::{PARSE_BYTES, PARSE_ROWS};
+use crate::load::rejects::{Rejects, with_line};
+use arrow::array::RecordBatch;
+use coffer_stdx::{Error, Result};
+use coffer_table::text::Misfit;
+use coffer_table::{BatchBuilder, Schema};
+use std::sync::Arc;
+
+/// Where the values of a table column come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A field of the file, by position.
+    Field(usize),
+    /// The column's DEFAULT; `None` is NULL.
+    Default(Option<String>),
+}
+
+/// The source of each table column when the file has these columns. Names that the table does not have are skipped.
+pub fn sources(schema: &Schema, file_columns: &[String]) -> Result<Vec<Source>> {
+    let known = |name: &&String| schema.index_of(name).is_some();
+    if !file_columns.iter().any(|name| known(&name)) {
+        return Err(Error::invalid(format!("columns '{}' names no column of the table", file_columns.join(", "))));
+    }
+    let source = |column: &coffer_table::Column| match file_columns
+        .iter()
+        .position(|name| name.eq_ignore_ascii_case(&column.name))
+    {
+        Some(position) => Ok(Source::Field(position)),
+        None if column.default.is_some() || column.nullable => Ok(Source::Default(column.default.clone())),
+        None => Err(Error::invalid(format!(
+            "column '{}' is not in the file and has neither a default nor NULL",
+            column.name
+        ))),
+    };
+    schema.columns.iter().map(source).collect()
+}
+
+/// Turns one file into batches.
+#[derive(Debug)]
+pub struct TextParser {
+    reader: Reader,
+    schema: Arc<Schema>,
+    builder: BatchBuilder,
+    sources: Vec<Source>,
+    width: usize,
+    lenient: bool,
+    total: u64,
+    rejects: Rejects,
+}
+
+impl TextParser {
+    /// For a file as the options say.
+    pub fn new(schema: Arc<Schema>, options: &Options) -> Result<TextParser> {
+        let file_columns = options
+            .columns
+            .clone()
+            .unwrap_or_else(|| schema.columns.iter().map(|column| column.name.clone()).collect());
+        Ok(TextParser {
+            reader: Reader::new(options.shape.clone()),
+            builder: BatchBuilder::new(&schema),
+            sources: sources(&schema, &file_columns)?,
+            width: file_columns.len(),
+            lenient: options.lenient,
+            schema,
+            total: 0,
+            rejects: Rejects::default(),
+        })
+    }
+
+    /// More of the file; full batches go to `emit`.
+    pub fn feed(&mut self, chunk: &[u8], emit: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        self.reader.feed(chunk);
+        self.drain(emit)
+    }
+
+    /// The end of the file; the last batch goes to `emit`. Returns all rows and those left out.
+    pub fn finish(mut self, mut emit: impl FnMut(RecordBatch) -> Result<()>) -> Result<(u64, Rejects)> {
+        self.reader.finish();
+        self.drain(&mut emit)?;
+        if self.builder.rows() > 0 {
+            emit(self.builder.finish()?)?;
+        }
+        Ok((self.total, self.rejects))
+    }
+
+    fn drain(&mut self, mut emit: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let mut looked = 0;
+        while let Some(record) = self.reader.next()? {
+            self.total += 1;
+            match row(&mut self.builder, &record, &self.sources, self.width, self.lenient) {
+                Ok(()) => self.builder.end_row(),
+                Err(refusal) => {
+                    self.builder.abandon_row();
+                    self.rejects.add(|| with_line(&refusal.describe(&self.schema, &record), record.line));
+                }
+            }
+            looked += 1;
+            // Counting bytes costs more than counting rows.
+            if self.builder.rows() >= PARSE_ROWS || (looked % 64 == 0 && self.builder.bytes() >= PARSE_BYTES) {
+                emit(self.builder.finish()?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a record is left out.
+enum Refusal {
+    Width { found: usize, wanted: usize },
+    Field { column: usize, source: Option<usize>, misfit: Misfit },
+}
+
+impl Refusal {
+    fn describe(&self, schema: &Schema, record: &Record<'_>) -> String {
+        match self {
+            Refusal::Width { found, wanted } => {
+                let relation = if found < wanted { "less" } else { "more" };
+                format!(
+                    "actual column number in CSV file is {relation} than schema column number: {found}, expected {wanted}"
+                )
+            }
+            Refusal::Field { column, source, misfit } => {
+                misfit.describe(schema, *column, source.and_then(|field| record.field(field)))
+            }
+        }
+    }
+}
+
+fn row(
+    builder: &mut BatchBuilder,
+    record: &Record<'_>,
+    sources: &[Source],
+    width: usize,
+    lenient: bool,
+) -> Result<(), Refusal> {
+    if record.len() != width {
+        return Err(Refusal::Width { found: record.len(), wanted: width });
+    }
+    for (column, source) in sources.iter().enumerate() {
+        let (field, text) = match source {
+            Source::Field(field) => (Some(*field), record.field(*field)),
+            Source::Default(default) => (None, default.as_deref().map(str::as_bytes)),
+        };
+        if let Err(misfit) = builder.push(column, text) {
+            // In lenient mode the value becomes NULL, unless the column refuses that too.
+            if !(lenient && misfit != Misfit::Null && builder.push(column, None).is_ok()) {
+                return Err(Refusal::Field { column, source: field, misfit });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tablet::testing::schema;
+    use arrow::util::pretty::pretty_format_batches;
+
+    fn parse(headers: &[(&str, &str)], text: &str) -> Result<(u64, Rejects, String)> {
+        let options =
+            Options::parse(|name| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes()))?;
+        let mut schema = schema();
+        schema.columns[1].default = Some("none".to_owned());
+        let mut parser = TextParser::new(Arc::new(schema), &options)?;
+        let mut batches = Vec::new();
+        let mut emit = |batch| {
+            batches.push(batch);
+            Ok(())
+        };
+        parser.feed(text.as_bytes(), &mut emit)?;
+        let (total, rejects) = parser.finish(&mut emit)?;
+        Ok((total, rejects, pretty_format_batches(&batches).unwrap().to_string()))
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_counted_and_explained() {
+        let (total, rejects, rows) =
+            parse(&[], "1\ta\nx\tb\n2\n3\tc\td\n\\N\te\n4\t\\N\n5\ttwenty characters and more\n").unwrap();
+        assert_eq!((total, rejects.count()), (7, 5));
+        assert!(rows.contains("| 1  | a") && rows.contains("| 4  |") && !rows.contains("| 3"), "{rows}");
+        let text = rejects.text();
+        for part in [
+            "Reason: column 'id': 'x' is not a value of type int. src line [x\tb];",
+            "is less than schema column number: 1, expected 2",
+            "is more than schema column number: 3, expected 2",
+            "column 'id': NULL is not allowed",
+            "26 bytes, 20 are allowed",
+        ] {
+            assert!(text.contains(part), "{part} not in {text}");
+        }
+    }
+
+    #[test]
+    fn columns_reorder_skip_and_default() {
+        let (_, _, rows) = parse(&[("columns", "name,unused,ID")], "a\tzzz\t7\n").unwrap();
+        assert!(rows.contains("| 7  | a") && !rows.contains("zzz"), "{rows}");
+        let (_, _, rows) = parse(&[("columns", "id")], "7\n").unwrap();
+        assert!(rows.contains("| 7  | none"), "{rows}");
+        assert!(parse(&[("columns", "name")], "a\n").unwrap_err().message().contains("column 'id'"));
+        assert!(parse(&[("columns", "x,y")], "a\n").is_err());
+    }
+
+    #[test]
+    fn lenient_loads_turn_misfits_into_null_where_that_is_allowed() {
+        let (_, rejects, rows) = parse(&[("strict_mode", "false")], "1\ttwenty characters and more\nx\ta\n").unwrap();
+        assert_eq!(rejects.count(), 1);
+        assert!(rows.contains("| 1  | "), "{rows}");
+        assert!(!rows.contains("twenty"), "{rows}");
+    }
+}

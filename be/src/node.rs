@@ -1,0 +1,147 @@
+//! Start everything in order, stop it in reverse.
+
+use crate::agent::AgentService;
+use crate::agent::queue::Deps;
+use crate::agent::report::Process;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::http;
+use crate::limits::SWEEP_EVERY;
+use crate::load::LoadDeps;
+use crate::load::rejects::ErrorLogs;
+use crate::load::service::TabletsService;
+use crate::load::stream::StreamDeps;
+use crate::metrics::Metrics;
+use crate::scan::ScanService;
+use crate::tablet::TabletStore;
+use crate::task::blocking;
+use arrow_flight::flight_service_server::FlightServiceServer;
+use coffer_proto::channel::{self, MAX_MESSAGE_BYTES};
+use coffer_proto::v1::agent_server::AgentServer;
+use coffer_proto::v1::tablets_server::TabletsServer;
+use coffer_stdx::error::Context;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::{Error, Result, time};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
+
+/// Run a backend until `shutdown` begins. Fails when it cannot start: a port is taken, a directory is in use or broken.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
+    let start_time_ms = time::now_ms();
+    let (grpc, http) =
+        (listen("grpc_listen", &config.grpc_listen).await?, listen("http_listen", &config.http_listen).await?);
+    let http_port = http.local_addr().context(|| "address of http_listen")?.port();
+    let dirs = config.data_dirs.clone();
+    let (store, cluster) = blocking(move || {
+        let store = TabletStore::open(&dirs)?;
+        let cluster = Cluster::new(store.clone())?;
+        Ok((store, cluster))
+    })
+    .await?;
+    let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
+    let load = LoadDeps::new(store.clone(), cluster.clone(), metrics.clone(), &config);
+    let deps = Deps {
+        store: store.clone(),
+        cluster,
+        config: config.clone(),
+        metrics: metrics.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let agent = AgentService::new(deps, Process { start_time_ms, http_port });
+    let scans = ScanService::new(store.clone(), metrics);
+    let streams = StreamDeps {
+        load: load.clone(),
+        error_logs: ErrorLogs::default(),
+        max_bytes: config.stream_load_max_mib << 20,
+        shutdown: shutdown.clone(),
+    };
+    tracing::info!(
+        tablets = store.count(),
+        bad = store.bad_tablets().len(),
+        grpc = config.grpc_listen,
+        http = config.http_listen,
+        "backend is up"
+    );
+    let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
+    let services = [
+        tokio::spawn(serve_grpc(grpc, agent, TabletsService::new(load), scans, shutdown.clone())),
+        tokio::spawn(serve_http(http, http::routes(streams), shutdown.clone())),
+    ];
+    let ended = until_end(services, &shutdown).await;
+    if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
+        tracing::warn!("loads or tasks still run; they end with the process and are repeated or discarded later");
+    }
+    sweeper.abort();
+    tracing::info!("backend stopped");
+    ended
+}
+
+type Service = tokio::task::JoinHandle<Result<()>>;
+
+/// Wait for the shutdown or for a service that fails.
+async fn until_end(services: [Service; 2], shutdown: &Shutdown) -> Result<()> {
+    let [grpc, http] = services;
+    let gone = |_| Error::bug("a service panicked; see the log");
+    tokio::select! {
+        () = shutdown.begun() => Ok(()),
+        ended = grpc => ended.map_err(gone)?,
+        ended = http => ended.map_err(gone)?,
+    }
+}
+
+async fn listen(option: &str, address: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::AddrInUse { "; another process has this port" } else { "" };
+        Error::unavailable(format!("cannot listen on {address} (option {option}): {error}{hint}"))
+    })
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    agent: AgentService,
+    tablets: TabletsService,
+    scans: ScanService,
+    shutdown: Shutdown,
+) -> Result<()> {
+    let limit = MAX_MESSAGE_BYTES;
+    channel::server()
+        .add_service(AgentServer::new(agent).max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .add_service(TabletsServer::new(tablets).max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .add_service(FlightServiceServer::new(scans).max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .serve_with_incoming_shutdown(channel::incoming(listener), async move { shutdown.begun().await })
+        .await
+        .map_err(|error| Error::unavailable(format!("gRPC service: {error}")))
+}
+
+async fn serve_http(listener: TcpListener, routes: axum::Router, shutdown: Shutdown) -> Result<()> {
+    use axum::serve::ListenerExt;
+    // An answer that waits for a delayed acknowledgement takes 40 ms; when the option cannot be set it is only slower.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(async move { shutdown.begun().await })
+        .await
+        .context(|| "HTTP service")
+}
+
+async fn sweep(store: Arc<TabletStore>, keep: Duration, shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.begun() => return,
+        }
+        let store = store.clone();
+        if let Err(error) = blocking(move || {
+            store.sweep(keep);
+            Ok(())
+        })
+        .await
+        {
+            tracing::warn!(%error, "sweep");
+        }
+    }
+}
