@@ -4,7 +4,9 @@
 //! read or fails with a syntax error; `eat` readings stay where they are when they do not match.
 
 use super::ast::{ObjectName, Properties};
-use crate::error::{Error, ErrorKind, Result, syntax};
+use crate::error::{Error, Result, syntax};
+use coffer_stdx::secret::{MASK, is_secret_key};
+use sqlparser::ast::Statement as Sql;
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
@@ -14,6 +16,8 @@ pub(super) static DIALECT: MySqlDialect = MySqlDialect {};
 
 /// Of a longer INSERT only this much is read here; the rows are for the query engine. Bytes.
 const HEAD_BYTES: usize = 64 * 1024;
+/// Stack for sqlparser; address space, used as far as a statement is deep.
+const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 /// Characters of the statement that a syntax error quotes.
 const EXCERPT_CHARS: usize = 64;
 
@@ -93,18 +97,27 @@ impl<'a> Cursor<'a> {
         Ok(Cursor { sql, tokens: without_blanks(tokens), at: 0, cut: false })
     }
 
-    /// Read with sqlparser from the first token on; the place does not move.
-    pub(super) fn with_parser<T>(
-        &self,
-        read: impl FnOnce(&mut Parser<'_>) -> Result<T, sqlparser::parser::ParserError>,
-    ) -> Result<T> {
+    /// Read a statement with sqlparser and look at it; the place does not move.
+    ///
+    /// This happens on a thread of its own: sqlparser descends by recursion, and what [`super::depth`] lets pass needs
+    /// more stack than threads have. The tree is taken apart there as well.
+    pub(super) fn with_statement(&self, look: fn(&Sql) -> Result<()>) -> Result<()> {
         super::depth::check(&self.tokens)?;
-        let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(self.tokens.clone());
-        let result = read(&mut parser).and_then(|read| match parser.peek_token_ref().token {
-            Token::EOF => Ok(read),
-            _ => parser.expected_ref("end of statement", parser.peek_token_ref()),
-        });
-        result.map_err(|error| self.foreign(&error.to_string()))
+        let read = || {
+            let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(self.tokens.clone());
+            let result = parser.parse_statement().and_then(|read| match parser.peek_token_ref().token {
+                Token::EOF => Ok(read),
+                _ => parser.expected_ref("end of statement", parser.peek_token_ref()),
+            });
+            look(&result.map_err(|error| self.foreign(&error.to_string()))?)
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("sql-parser".to_owned()).stack_size(PARSER_STACK_BYTES);
+            match thread.spawn_scoped(scope, read) {
+                Ok(running) => running.join().unwrap_or_else(|_| Err(Error::bug("the parser of queries panicked"))),
+                Err(error) => Err(Error::limit(format!("no thread to read the query with: {error}"))),
+            }
+        })
     }
 
     /// One of ours for an error of sqlparser, which tells its place at the end of the text.
@@ -418,18 +431,16 @@ fn syntax_at(sql: &str, offset: usize, why: &str) -> Error {
     let (before, near) = sql.split_at(offset);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
-    let near = excerpt(near);
-    let error =
-        syntax(format!("You have an error in your SQL syntax near '{near}' at line {line}, column {column}: {why}"));
-    debug_assert_eq!(error.kind(), ErrorKind::Invalid);
-    error
+    let shortly_before = &before[before.floor_char_boundary(before.len().saturating_sub(EXCERPT_CHARS))..];
+    let near = if is_secret_key(shortly_before) { MASK.to_owned() } else { excerpt(near) };
+    syntax(format!("You have an error in your SQL syntax near '{near}' at line {line}, column {column}: {why}"))
 }
 
-/// The start of `text`, short enough to quote. Secrets stand behind `=`; an excerpt ends before the first one.
+/// The start of `text`, short enough to quote. It ends where a secret may begin.
 pub(super) fn excerpt(text: &str) -> String {
     let short: String = text.chars().take(EXCERPT_CHARS).collect();
-    match short.find('=') {
-        Some(end) if coffer_stdx::secret::is_secret_key(&short[..end]) => format!("{}...", &short[..end]),
-        _ => short,
+    match short.char_indices().map(|(end, _)| &short[..end]).find(|start| is_secret_key(start)) {
+        Some(start) => format!("{start}..."),
+        None => short,
     }
 }

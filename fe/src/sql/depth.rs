@@ -19,8 +19,8 @@ const MAX_NESTING: usize = 50;
 const MAX_TABLE_NESTING: usize = 16;
 /// ARRAY<, MAP<, STRUCT< of one statement: sqlparser bounds none of them.
 const MAX_NESTED_TYPES: usize = 32;
-/// Tokens times two to the power of the levels that are read twice; about a second.
-const MAX_WORK: usize = 1 << 24;
+/// Tokens times two to the power of the levels that are read twice: a fraction of a second.
+const MAX_WORK: usize = 1 << 22;
 
 const WORD_OPERATORS: [&str; 12] =
     ["AND", "OR", "XOR", "NOT", "LIKE", "RLIKE", "REGEXP", "DIV", "MOD", "IS", "BETWEEN", "COLLATE"];

@@ -13,7 +13,7 @@ pub(super) fn is_query(cursor: &Cursor<'_>) -> bool {
 
 /// A query.
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    check(&cursor.with_parser(|parser| parser.parse_statement())?)?;
+    cursor.with_statement(check)?;
     let text = without_dual(cursor);
     cursor.skip_rest();
     Ok(Statement::Query(text))
@@ -33,7 +33,7 @@ pub(super) fn explain(cursor: &mut Cursor<'_>) -> Result<Statement> {
         cursor.eat("ALL");
         return Ok(Statement::Describe(table));
     }
-    check(&cursor.with_parser(|parser| parser.parse_statement())?)?;
+    cursor.with_statement(check)?;
     let text = without_dual(cursor);
     cursor.skip_rest();
     Ok(Statement::Query(format!("EXPLAIN{}", &text[first..])))

@@ -327,8 +327,16 @@ fn repositories() {
         ("drop repository", "'"),
     ]);
     not_supported(&["alter repository r properties ('a'='b')"]);
-    let error = bad("create repository r with s3 on location 'x' properties ('s3.secret_key'='hunter2' 'b'='c')");
-    assert!(!error.message().contains("hunter2"), "{error}");
-    let error = bad("create repository r with s3 location 'x' properties ('s3.secret_key'='hunter2')");
-    assert!(!error.message().contains("hunter2"), "{error}");
+    for properties in [
+        "('s3.secret_key'='hunter2' 'b'='c')",
+        "('s3.secret_key' 'hunter2')",
+        "('s3.secret_key'=-hunter2)",
+        "('s3.secret_key'='hunter2",
+        "('a', 's3.secret_key'='hunter2')",
+    ] {
+        for on in ["on", ""] {
+            let error = bad(&format!("create repository r with s3 {on} location 'x' properties {properties}"));
+            assert!(!error.message().contains("hunter2"), "{error}");
+        }
+    }
 }

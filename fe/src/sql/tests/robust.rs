@@ -75,7 +75,7 @@ const PIECES: [&str; 64] = [
 
 #[test]
 fn deep_queries_are_refused_in_time() {
-    for depth in [100, 10_000, 80_000] {
+    for depth in [100, 30_000] {
         for sql in [
             format!("select {}1{}", "(".repeat(depth), ")".repeat(depth)),
             format!("select {} true", "not ".repeat(depth)),
@@ -119,13 +119,13 @@ fn errors_deep_inside_are_found_in_time() {
     ];
     let started = std::time::Instant::now();
     for opening in openings {
-        for depth in [4, 8, 12, 16, 24, 48] {
+        for depth in [8, 14, 48] {
             for context in ["select ", "select * from t where "] {
                 assert!(parse(&format!("{context}{}1 2 3", opening.repeat(depth))).is_err(), "{opening} {depth}");
             }
         }
     }
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     let nested = format!("select {}1{}", "case when a = 1 then ".repeat(12), " else cast(x as int) end".repeat(12));
     assert!(parse(&nested).is_ok());
     let nested = format!("select * from {}t{}", "(select * from ".repeat(12), ") a".repeat(12));

@@ -47,7 +47,7 @@ fn databases_and_tables() {
         ("show", "'"),
         ("show databases like x", "x'"),
         ("show tables from", "'"),
-        ("show tables where a = b", "where a = b'"),
+        ("show tables where a = b", "a = b'"),
         ("show tables x", "x'"),
         ("show create table", "'"),
         ("show columns t", "t'"),
