@@ -14,7 +14,6 @@ use super::runner::Runner;
 use super::{backup, restore};
 use crate::backends::Presence;
 use crate::catalog::job::{BackupState, RestoreState};
-use crate::meta::command::Command;
 use crate::meta::state::State;
 use crate::raft::Leadership;
 use coffer_proto::ids::JobId;

@@ -1,0 +1,126 @@
+//! BACKUP and CANCEL BACKUP. The statement ends when the job is recorded; the job goes on by itself.
+
+mod objects;
+pub mod properties;
+#[cfg(test)]
+pub(crate) mod sample;
+pub(in crate::exec) mod show;
+pub(in crate::exec) mod snapshots;
+
+use crate::catalog::job::JobError;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::answer::Answer;
+use crate::exec::context::Context;
+use crate::exec::privilege::need_admin;
+use crate::exec::repository;
+use crate::exec::session::Session;
+use crate::meta::command::{Command, NewBackup};
+use crate::meta::state::State;
+use crate::meta::view::{JobKind, job_in_the_way};
+use crate::sql::ast::{Backup, RowFilter};
+use coffer_proto::ids::JobId;
+use coffer_repo::PackPrefix;
+use coffer_repo::layout::{check_label, timestamp_text};
+use coffer_stdx::time::now_ms;
+
+/// BACKUP SNAPSHOT.
+pub async fn backup(context: &Context, session: &Session, statement: Backup) -> Result<Answer> {
+    let label = &statement.label.name;
+    check_label(label)?;
+    let timeout_s = properties::for_backup(&statement.properties, context.config.job_timeout_s)?;
+    let (repository, db, objects) = context.meta.view(|state| {
+        let repository = state.repository(&statement.repository)?.clone();
+        let current = session.database.as_deref();
+        let database = state.database_or_current(statement.label.database.as_deref(), current)?;
+        if let Some(job) = state.running_job(database.id) {
+            return Err(job_in_the_way(&job, label));
+        }
+        if repository.read_only {
+            return Err(Error::denied(format!("Repository {} is read only", repository.name)));
+        }
+        Ok((repository, database.id, objects::choose(database, &statement.objects)?))
+    })?;
+    let taken = repository::within("the repository", async {
+        repository::open(context, &repository).await?.label_exists(label).await
+    });
+    if taken.await? {
+        return Err(Error::already_exists(format!(
+            "Snapshot with name '{label}' already exist in repository {}",
+            repository.name
+        )));
+    }
+    let now_ms = now_ms();
+    let timestamp = context.meta.view(|state| free_timestamp(state, label, now_ms));
+    let new = NewBackup {
+        db,
+        label: label.clone(),
+        repository: repository.id,
+        objects,
+        timestamp,
+        timeout_s,
+        pack_prefix: PackPrefix::random().to_string(),
+        now_ms,
+    };
+    context.meta.propose(Command::CreateBackup(new)).await?;
+    Ok(Answer::ok())
+}
+
+/// The second of `now_ms`, or the first one after it that no job we remember took for the same label: what a cancelled job
+/// left is removed by label and second.
+fn free_timestamp(state: &State, label: &str, now_ms: u64) -> String {
+    let taken = |text: &str| state.backups.values().any(|job| job.label == label && job.timestamp == text);
+    let seconds = (0u64..).map(|later| timestamp_text(now_ms + later * 1_000));
+    seconds.into_iter().find(|text| !taken(text)).unwrap_or_else(|| timestamp_text(now_ms))
+}
+
+/// SHOW BACKUP.
+pub fn show(context: &Context, session: &Session, database: Option<&str>, filter: &RowFilter) -> Result<Answer> {
+    need_admin(context, session)?;
+    show::rows(context, session, database, filter).map(Answer::Rows)
+}
+
+/// SHOW SNAPSHOT.
+pub async fn show_snapshot(
+    context: &Context,
+    session: &Session,
+    repository: &str,
+    (label, timestamp): (Option<&str>, Option<&str>),
+) -> Result<Answer> {
+    need_admin(context, session)?;
+    snapshots::rows(context, repository, (label, timestamp)).await.map(Answer::Rows)
+}
+
+/// CANCEL BACKUP.
+pub async fn cancel(context: &Context, session: &Session, database: Option<&str>) -> Result<Answer> {
+    cancel_job(context, session, database, JobKind::Backup).await
+}
+
+/// CANCEL BACKUP or RESTORE: the job of the database, if it is of this kind.
+pub async fn cancel_job(
+    context: &Context,
+    session: &Session,
+    database: Option<&str>,
+    kind: JobKind,
+) -> Result<Answer> {
+    let job = context.meta.view(|state| {
+        let database = state.database_or_current(database, session.database.as_deref())?;
+        let word = match kind {
+            JobKind::Backup => "backup",
+            JobKind::Restore => "restore",
+        };
+        state.running_job(database.id).filter(|job| job.kind == kind).map(|job| job.id).ok_or_else(|| {
+            Error::not_found(format!("No {word} job is currently running in database '{}'", database.name))
+        })
+    })?;
+    let message = context.meta.view(|state| cancel_text(state, job));
+    let error = JobError { kind: ErrorKind::Cancelled.name().to_owned(), message };
+    context.meta.propose(Command::CancelJob { job, error, now_ms: now_ms() }).await?;
+    Ok(Answer::ok())
+}
+
+fn cancel_text(state: &State, job: JobId) -> String {
+    match state.restores.get(&job) {
+        Some(job) => format!("user cancelled, current state: {}", job.state.name()),
+        None => "user cancelled".to_owned(),
+    }
+}

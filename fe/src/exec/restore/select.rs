@@ -1,0 +1,103 @@
+//! Which tables and partitions of a snapshot a RESTORE takes, and under which names. Pure.
+
+use crate::error::{Error, Result};
+use crate::sql::ast::{Objects, TableRef};
+use coffer_repo::{SnapshotMeta, TableMeta};
+
+/// A table of the snapshot with the partitions to restore, and the name it gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selected {
+    /// As in the snapshot, with only the partitions to restore.
+    pub table: TableMeta,
+    /// Its name here.
+    pub name: String,
+}
+
+/// What `objects` names in a snapshot.
+pub fn select(meta: SnapshotMeta, objects: &Objects, label: &str) -> Result<Vec<Selected>> {
+    let selected: Vec<Selected> = match objects {
+        Objects::All => meta.tables.into_iter().map(whole).collect(),
+        Objects::On(named) => named.iter().map(|named| on(&meta, named, label)).collect::<Result<_>>()?,
+        Objects::Exclude(named) => meta.tables.into_iter().filter_map(|table| without(table, named)).collect(),
+    };
+    if selected.is_empty() {
+        return Err(Error::invalid(format!("nothing of snapshot {label} is left to restore")));
+    }
+    Ok(selected)
+}
+
+fn whole(table: TableMeta) -> Selected {
+    Selected { name: table.name.clone(), table }
+}
+
+fn on(meta: &SnapshotMeta, named: &TableRef, label: &str) -> Result<Selected> {
+    let missing = || Error::not_found(format!("Table {} does not exist in snapshot {label}", named.table));
+    let mut table = meta.table(&named.table).ok_or_else(missing)?.clone();
+    let unknown = |name: &&String| !table.partitions.iter().any(|other| other.name.eq_ignore_ascii_case(name));
+    if let Some(name) = named.partitions.iter().find(unknown) {
+        return Err(Error::not_found(format!(
+            "Partition {name} of table {} does not exist in snapshot {label}",
+            table.name
+        )));
+    }
+    if !named.partitions.is_empty() {
+        table.partitions.retain(|partition| is_named(&named.partitions, &partition.name));
+    }
+    Ok(Selected { name: named.alias.clone().unwrap_or_else(|| table.name.clone()), table })
+}
+
+/// What EXCLUDE leaves of a table; names that do not exist exclude nothing.
+fn without(mut table: TableMeta, excluded: &[TableRef]) -> Option<Selected> {
+    if let Some(named) = excluded.iter().find(|named| named.table == table.name) {
+        if named.partitions.is_empty() {
+            return None;
+        }
+        table.partitions.retain(|partition| !is_named(&named.partitions, &partition.name));
+        if table.partitions.is_empty() {
+            return None;
+        }
+    }
+    Some(whole(table))
+}
+
+fn is_named(names: &[String], name: &str) -> bool {
+    names.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::restore::sample::meta;
+
+    fn named(table: &str, partitions: &[&str], alias: Option<&str>) -> TableRef {
+        let partitions = partitions.iter().map(|name| (*name).to_owned()).collect();
+        TableRef { table: table.to_owned(), partitions, alias: alias.map(str::to_owned) }
+    }
+
+    fn choice(objects: Objects) -> Result<String, String> {
+        let selected = select(meta(), &objects, "s").map_err(|error| error.message().to_owned())?;
+        let text = selected.into_iter().map(|one| {
+            let partitions: Vec<String> = one.table.partitions.into_iter().map(|partition| partition.name).collect();
+            format!("{}={}({})", one.name, one.table.name, partitions.join(","))
+        });
+        Ok(text.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn all_some_or_all_but_some() {
+        assert_eq!(choice(Objects::All), Ok("a=a(a) b=b(p1,p2)".to_owned()));
+        let on = vec![named("b", &["P2"], Some("copy")), named("a", &[], None)];
+        assert_eq!(choice(Objects::On(on)), Ok("copy=b(p2) a=a(a)".to_owned()));
+        let but = vec![named("a", &[], None), named("b", &["p1"], None), named("x", &[], None)];
+        assert_eq!(choice(Objects::Exclude(but)), Ok("b=b(p2)".to_owned()));
+        let error = choice(Objects::Exclude(vec![named("a", &[], None), named("b", &["p1", "p2"], None)])).unwrap_err();
+        assert_eq!(error, "nothing of snapshot s is left to restore");
+    }
+
+    #[test]
+    fn what_the_snapshot_does_not_have_is_named() {
+        let error = |table, partitions| choice(Objects::On(vec![named(table, partitions, None)])).unwrap_err();
+        assert_eq!(error("x", &[]), "Table x does not exist in snapshot s");
+        assert_eq!(error("b", &["p9"]), "Partition p9 of table b does not exist in snapshot s");
+    }
+}
