@@ -217,6 +217,16 @@ impl Loads {
         Ok(())
     }
 
+    /// As [`Loads::abort`], without waiting for it; if it fails, the deadline does it.
+    pub fn abort_later(&self, id: TransactionId, reason: &'static str) {
+        let loads = self.clone();
+        self.shared.shutdown.spawn(async move {
+            if let Err(error) = loads.abort(id, reason).await {
+                tracing::info!(transaction = %id, %error, "abort of an abandoned load");
+            }
+        });
+    }
+
     /// Tell a backend to forget staged rows, in the background. One that is away says when it registers that it has them.
     fn discard(&self, backend: BackendId, ids: Vec<TransactionId>) {
         let Some(first) = ids.first() else { return };

@@ -81,7 +81,13 @@ fn rows(ids: &[Option<i32>], names: &[&str]) -> RecordBatch {
 
 fn caller() -> Caller {
     let variables = BTreeMap::from([("sql_mode".to_owned(), "ANSI".to_owned()), ("@x".to_owned(), "7".to_owned())]);
-    Caller { user: "root".to_owned(), database: Some("d".to_owned()), connection: 9, variables: Arc::new(variables) }
+    Caller {
+        user: "root".to_owned(),
+        database: Some("d".to_owned()),
+        connection: 9,
+        version: "8.0.33",
+        variables: Arc::new(variables),
+    }
 }
 
 async fn ask(engine: &Engine, sql: &str) -> Result<Vec<Vec<String>>> {

@@ -121,8 +121,8 @@ impl Engine {
 
     async fn plan(&self, caller: &Caller, mut parsed: Parsed) -> Result<(SessionContext, LogicalPlan)> {
         let state = self.base.as_ref().clone();
-        let wanted = parsed.tables(&state)?;
         let current = caller.database.as_deref();
+        let wanted = parsed.tables(&state, current)?;
         let pinned = if wanted.catalog {
             self.meta.view(Pinned::everything)
         } else {

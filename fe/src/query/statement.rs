@@ -83,14 +83,14 @@ impl Parsed {
     }
 
     /// The tables it names, common table expressions left out.
-    pub(super) fn tables(&mut self, state: &SessionState) -> Result<Wanted> {
+    pub(super) fn tables(&mut self, state: &SessionState, current: Option<&str>) -> Result<Wanted> {
         if let Some(inner) = query_of(&mut self.statement) {
             let _ = inner.visit(&mut FoldCatalog);
         }
         let references = state.resolve_table_references(&self.statement).map_err(|error| from_engine(&error))?;
         let mut wanted = Wanted { names: Vec::new(), catalog: false };
         for reference in references {
-            match reference.schema() {
+            match reference.schema().or(current.filter(|current| *current == INFORMATION_SCHEMA)) {
                 Some(INFORMATION_SCHEMA) => wanted.catalog = true,
                 database => wanted
                     .names
