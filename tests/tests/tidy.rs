@@ -42,7 +42,7 @@ fn sources() -> Vec<PathBuf> {
         collect(&root().join(name), &mut found);
     }
     found.sort();
-    found.iter().map(|path| path.strip_prefix(root()).unwrap().to_owned()).collect()
+    found.iter().map(|path| path.strip_prefix(root()).expect("below the root").to_owned()).collect()
 }
 
 fn collect(dir: &Path, found: &mut Vec<PathBuf>) {

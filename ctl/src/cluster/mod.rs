@@ -50,6 +50,9 @@ pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, Sta
         )));
     }
     let nodes = layout::plan(args)?;
+    for node in &nodes {
+        process::find_program(&node.role.program())?;
+    }
     ports::require_free(&wanted(nodes.iter()), "stop what uses them, or choose other ports with --port-base")?;
     let mut local_roots = vec![home.repos()];
     for extra in &args.repos {
