@@ -19,6 +19,10 @@ pub mod number {
     pub const DUPLICATE_COLUMN: u16 = 1060;
     pub const SYNTAX: u16 = 1064;
     pub const EMPTY_QUERY: u16 = 1065;
+    pub const BAD_DEFAULT: u16 = 1067;
+    pub const KEY_COLUMN_NOT_THERE: u16 = 1072;
+    pub const UNKNOWN_THREAD: u16 = 1094;
+    pub const KILL_DENIED: u16 = 1095;
     pub const BAD_DATABASE_NAME: u16 = 1102;
     pub const BAD_TABLE_NAME: u16 = 1103;
     pub const NO_COLUMNS: u16 = 1113;
@@ -27,6 +31,7 @@ pub mod number {
     pub const PRIVILEGE_NEEDED: u16 = 1227;
     pub const BAD_VARIABLE_VALUE: u16 = 1231;
     pub const READ_ONLY_VARIABLE: u16 = 1238;
+    pub const INTERRUPTED: u16 = 1317;
 }
 
 /// USE, or any name in a database that does not exist.

@@ -1,0 +1,86 @@
+//! ALTER SYSTEM: backends and brokers come and go.
+
+use crate::error::{Error, Result};
+use crate::exec::answer::Answer;
+use crate::exec::context::Context;
+use crate::exec::names::{check_broker, host_and_port};
+use crate::meta::command::Command;
+use crate::meta::state::State;
+use crate::sql::ast::AlterSystem;
+use coffer_proto::ids::BackendId;
+use coffer_stdx::time::now_ms;
+
+const DROP_WARNING: &str = "It is highly NOT RECOMMENDED to use DROP BACKEND stmt.It is not safe to directly drop a \
+                            backend. All data on this backend will be discarded permanently. If you insist, use DROPP \
+                            instead of DROP";
+
+/// ALTER SYSTEM.
+pub(super) async fn alter_system(context: &Context, statement: AlterSystem) -> Result<Answer> {
+    let command = match statement {
+        AlterSystem::AddBackend(addresses) => {
+            let addresses = addresses.iter().map(|address| host_and_port(address)).collect::<Result<Vec<_>>>()?;
+            Command::AddBackends { addresses, now_ms: now_ms() }
+        }
+        AlterSystem::DropBackend(_) => return Err(Error::invalid(DROP_WARNING)),
+        AlterSystem::ForceDropBackend(named) => {
+            let backends = context.meta.view(|state| find_backends(state, &named))?;
+            Command::DropBackends { backends }
+        }
+        AlterSystem::AddBroker { name, addresses } => {
+            check_broker(&name)?;
+            Command::AddBrokers { name, addresses: checked(&addresses)? }
+        }
+        AlterSystem::DropBroker { name, addresses } => {
+            if addresses.is_empty() {
+                return Err(Error::invalid("DROP BROKER needs at least one address; DROP ALL BROKER drops the name"));
+            }
+            Command::DropBrokers { name, addresses: checked(&addresses)? }
+        }
+        AlterSystem::DropAllBroker(name) => Command::DropBrokers { name, addresses: Vec::new() },
+    };
+    context.meta.propose(command).await?;
+    Ok(Answer::ok())
+}
+
+/// The addresses in one spelling.
+fn checked(addresses: &[String]) -> Result<Vec<String>> {
+    addresses.iter().map(|address| host_and_port(address).map(|(host, port)| format!("{host}:{port}"))).collect()
+}
+
+/// Backends by "host:port" or by id.
+fn find_backends(state: &State, named: &[String]) -> Result<Vec<BackendId>> {
+    let find = |name: &String| {
+        if let Ok(id) = name.trim().parse::<BackendId>() {
+            return state
+                .backends
+                .get(&id)
+                .map(|backend| backend.id)
+                .ok_or_else(|| Error::not_found(format!("backend does not exists[{id}]")));
+        }
+        let (host, port) = host_and_port(name)?;
+        let found = state.backend_at(&host, port).map(|backend| backend.id);
+        found.ok_or_else(|| Error::not_found(format!("backend does not exists[{host}:{port}]")))
+    };
+    named.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::show::sample;
+
+    #[test]
+    fn backends_are_found_by_address_or_id() {
+        let state = sample::state();
+        let found = find_backends(&state, &["b2:9050".to_owned(), "10001".to_owned()]).unwrap();
+        assert_eq!(found, [BackendId(10_002), BackendId(10_001)]);
+        for (name, text) in [("b9:1", "backend does not exists[b9:1]"), ("7", "[7]"), ("b1", "host:port")] {
+            assert!(find_backends(&state, &[name.to_owned()]).unwrap_err().message().contains(text), "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_get_one_spelling() {
+        assert_eq!(checked(&[" h:08000 ".to_owned()]).unwrap(), ["h:8000"]);
+    }
+}

@@ -1,0 +1,31 @@
+//! What statements work with.
+
+use crate::backends::Backends;
+use crate::config::Config;
+use crate::exec::processes::Processes;
+use crate::job::Jobs;
+use crate::load::Loads;
+use crate::query::Engine;
+use crate::raft::Meta;
+use std::sync::Arc;
+
+/// Handles to everything below; cloned freely.
+#[derive(Clone)]
+pub struct Context {
+    /// The replicated state.
+    pub meta: Meta,
+    /// Backends and brokers.
+    pub backends: Backends,
+    /// Load transactions.
+    pub loads: Loads,
+    /// The query engine.
+    pub engine: Engine,
+    /// Running jobs.
+    pub jobs: Jobs,
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Open connections.
+    pub processes: Processes,
+    /// When this process started, milliseconds since the epoch.
+    pub started_ms: u64,
+}

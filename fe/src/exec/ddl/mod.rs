@@ -1,0 +1,328 @@
+//! Databases and tables: check the statement against a view of the state, propose one command.
+//!
+//! Everything that needs no state is checked here; what may change between the view and the log is checked again by
+//! `apply`. A crash before the command is in the log leaves nothing; backends hear of tablets only with their first rows.
+
+mod columns;
+mod properties;
+mod ranges;
+#[cfg(test)]
+pub(crate) mod sample;
+
+pub use properties::{COLOCATE_WITH, REPLICATION_NUM, show_allocation};
+
+use crate::catalog::table::Table;
+use crate::error::{self, Error, ErrorKind, Result, number};
+use crate::exec::answer::{Answer, Done};
+use crate::exec::context::Context;
+use crate::exec::names;
+use crate::exec::placement::{Places, too_few};
+use crate::exec::session::Session;
+use crate::limits;
+use crate::meta::command::{Command, NewPartition, NewTable};
+use crate::meta::state::State;
+use crate::sql::ast::{CreateTable, ObjectName, Properties};
+use coffer_proto::ids::BackendId;
+use coffer_stdx::time::now_ms;
+use coffer_table::{KeyRange, Schema};
+use std::collections::BTreeMap;
+
+/// CREATE DATABASE.
+pub async fn create_database(context: &Context, name: &str, if_not_exists: bool) -> Result<Answer> {
+    let created = match names::check_database(name) {
+        Ok(()) => context.meta.propose(Command::CreateDatabase { name: name.to_owned() }).await,
+        Err(error) => Err(error),
+    };
+    match created {
+        Ok(_) => Ok(Answer::affected(1, "")),
+        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(noted(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// DROP DATABASE. There is no recycle bin for databases yet, so FORCE changes nothing.
+pub async fn drop_database(context: &Context, session: &mut Session, name: &str, if_exists: bool) -> Result<Answer> {
+    if names::is_system_database(name) {
+        return Err(Error::denied(format!("Access denied for user '{}' to database '{name}'", session.user))
+            .numbered(number::DATABASE_DENIED));
+    }
+    let Some(db) = context.meta.view(|state| state.find_database(name).map(|database| database.id)) else {
+        let error = error::database_not_there(name);
+        return if if_exists { Ok(noted(&error)) } else { Err(error) };
+    };
+    context.meta.propose(Command::DropDatabase { db }).await?;
+    if session.database.as_deref() == Some(name) {
+        session.database = None;
+    }
+    Ok(Answer::ok())
+}
+
+/// CREATE TABLE.
+pub async fn create_table(context: &Context, session: &Session, statement: &CreateTable) -> Result<Answer> {
+    let name = &statement.table.name;
+    names::check_table(name)?;
+    let current = session.database.as_deref();
+    let (db, exists) = context.meta.view(|state| {
+        let database = state.database_or_current(statement.table.database.as_deref(), current)?;
+        Ok::<_, Error>((database.id, database.table(name).is_some()))
+    })?;
+    let known = error::table_exists(name);
+    if exists {
+        return if statement.if_not_exists { Ok(noted(&known)) } else { Err(known) };
+    }
+    let plan = Plan::new(statement, context.config.default_buckets)?;
+    let mut places = context.meta.view(|state| living(context, state));
+    let replicas = plan.replicas(context.config.default_replication_num, places.len())?;
+    let mut partitions = Vec::with_capacity(plan.ranges.len());
+    for (partition, range) in &plan.ranges {
+        let placement = places.place(plan.buckets, replicas)?;
+        partitions.push(NewPartition {
+            name: partition.clone(),
+            range: range.clone(),
+            replication_num: replicas,
+            placement,
+        });
+    }
+    let mut properties = plan.properties;
+    properties.insert(REPLICATION_NUM.to_owned(), replicas.to_string());
+    let new = NewTable {
+        db,
+        name: name.clone(),
+        schema: plan.schema,
+        partition_columns: plan.partition_columns,
+        bucket_columns: plan.bucket_columns,
+        properties,
+        comment: statement.comment.clone(),
+        partitions,
+        now_ms: now_ms(),
+    };
+    match context.meta.propose(Command::CreateTable(new)).await {
+        Ok(_) => Ok(Answer::ok()),
+        Err(error) if statement.if_not_exists && error.number() == number::TABLE_EXISTS => Ok(noted(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A CREATE TABLE that is right in itself.
+struct Plan {
+    schema: Schema,
+    partition_columns: Vec<String>,
+    bucket_columns: Vec<String>,
+    buckets: u32,
+    ranges: Vec<(String, Option<KeyRange>)>,
+    replication_num: Option<u32>,
+    properties: Properties,
+}
+
+impl Plan {
+    fn new(statement: &CreateTable, default_buckets: u32) -> Result<Plan> {
+        let table = &statement.table.name;
+        let schema = columns::schema(statement)?;
+        let checked = properties::for_create(&statement.properties)?;
+        if statement.comment.len() > limits::MAX_TEXT_BYTES {
+            return Err(Error::limit(format!("the comment of table '{table}' is too long")));
+        }
+        let (partition_columns, ranges) = match &statement.partition {
+            None => (Vec::new(), vec![(table.clone(), None)]),
+            Some(by) => {
+                let columns = ranges::columns(by, &schema, table)?;
+                let kinds: Vec<_> =
+                    columns.iter().filter_map(|name| Some(schema.columns[schema.index_of(name)?].kind)).collect();
+                let ranges = ranges::ranges(by, &kinds)?;
+                (columns, ranges.into_iter().map(|(name, range)| (name, Some(range))).collect())
+            }
+        };
+        let bucket_columns = bucket_columns(&statement.bucket_columns, &schema, table)?;
+        let buckets = statement.buckets.unwrap_or(default_buckets);
+        if buckets == 0 || buckets > limits::MAX_BUCKETS {
+            return Err(Error::invalid(format!(
+                "the number of buckets is 1 to {}, not {buckets}",
+                limits::MAX_BUCKETS
+            )));
+        }
+        let tablets = ranges.len() * buckets as usize;
+        if tablets > limits::MAX_TABLETS_PER_STATEMENT {
+            return Err(Error::limit(format!(
+                "table '{table}' would have {tablets} tablets at once, {} are allowed; use fewer buckets or partitions",
+                limits::MAX_TABLETS_PER_STATEMENT
+            )));
+        }
+        Ok(Plan {
+            schema,
+            partition_columns,
+            bucket_columns,
+            buckets,
+            ranges,
+            replication_num: checked.replication_num,
+            properties: checked.kept,
+        })
+    }
+
+    /// As the statement says, else the default as far as there are backends.
+    fn replicas(&self, default: u32, alive: usize) -> Result<u32> {
+        let replicas =
+            self.replication_num.unwrap_or_else(|| default.min(u32::try_from(alive).unwrap_or(default)).max(1));
+        if replicas as usize > alive { Err(too_few(replicas, alive)) } else { Ok(replicas) }
+    }
+}
+
+fn bucket_columns(named: &[String], schema: &Schema, table: &str) -> Result<Vec<String>> {
+    let mut found: Vec<String> = Vec::with_capacity(named.len());
+    for name in named {
+        let at = schema.index_of(name).ok_or_else(|| {
+            Error::invalid(format!("Distribution column({name}) doesn't exist in table '{table}'"))
+                .numbered(number::KEY_COLUMN_NOT_THERE)
+        })?;
+        let column = &schema.columns[at];
+        if !column.kind.is_hash_key() {
+            return Err(Error::invalid(format!(
+                "column '{}' of type {} cannot be a distribution column",
+                column.name, column.kind
+            )));
+        }
+        if found.contains(&column.name) {
+            return Err(Error::invalid(format!("Duplicated distribution column: {}", column.name)));
+        }
+        found.push(column.name.clone());
+    }
+    Ok(found)
+}
+
+/// DROP TABLE. Backends drop the files once nothing claims them; FORCE changes nothing.
+pub async fn drop_table(context: &Context, session: &Session, name: &ObjectName, if_exists: bool) -> Result<Answer> {
+    let found = context
+        .meta
+        .view(|state| state.table(name, session.database.as_deref()).map(|(database, table)| (database.id, table.id)));
+    match found {
+        Ok((db, table)) => {
+            context.meta.propose(Command::DropTable { db, table }).await?;
+            Ok(Answer::ok())
+        }
+        Err(error) if if_exists && error.number() == number::UNKNOWN_TABLE => Ok(noted(&error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// TRUNCATE TABLE: the partitions get new, empty tablets.
+pub async fn truncate_table(
+    context: &Context,
+    session: &Session,
+    name: &ObjectName,
+    partitions: &[String],
+) -> Result<Answer> {
+    let command = context.meta.view(|state| {
+        let (database, table) = state.table(name, session.database.as_deref())?;
+        let mut places = living(context, state);
+        let mut placed = BTreeMap::new();
+        for partition in chosen_partitions(table, partitions)? {
+            let buckets = u32::try_from(partition.tablets.len()).unwrap_or(u32::MAX);
+            placed.insert(partition.id, places.place(buckets, partition.replication_num)?);
+        }
+        let partitions = placed.into_iter().collect();
+        Ok::<_, Error>(Command::Truncate { db: database.id, table: table.id, partitions, now_ms: now_ms() })
+    })?;
+    context.meta.propose(command).await?;
+    Ok(Answer::ok())
+}
+
+/// The partitions with these names; all of them without names.
+pub(crate) fn chosen_partitions<'a>(
+    table: &'a Table,
+    names: &[String],
+) -> Result<Vec<&'a crate::catalog::table::Partition>> {
+    if names.is_empty() {
+        return Ok(table.partitions.values().collect());
+    }
+    let find = |name: &String| table.partition(name).ok_or_else(|| error::unknown_partition(name, &table.name));
+    names.iter().map(find).collect()
+}
+
+/// ALTER TABLE ... SET.
+pub async fn alter_table_set(
+    context: &Context,
+    session: &Session,
+    name: &ObjectName,
+    properties: &Properties,
+) -> Result<Answer> {
+    properties::for_alter(properties)?;
+    let (db, table) = context.meta.view(|state| {
+        let (database, table) = state.table(name, session.database.as_deref())?;
+        Ok::<_, Error>((database.id, table.id))
+    })?;
+    context.meta.propose(Command::SetProperties { db, table, properties: properties.clone() }).await?;
+    Ok(Answer::ok())
+}
+
+/// The backends that are alive, with the replicas the catalog gives them.
+pub(crate) fn living(context: &Context, state: &State) -> Places {
+    let mut counts: BTreeMap<BackendId, u64> =
+        state.backends.keys().filter(|id| context.backends.alive(**id)).map(|id| (*id, 0)).collect();
+    let tables = state.databases.values().flat_map(|database| database.tables.values());
+    for (_, tablet) in tables.flat_map(Table::tablets) {
+        for backend in &tablet.replicas {
+            if let Some(count) = counts.get_mut(backend) {
+                *count += 1;
+            }
+        }
+    }
+    Places::new(counts)
+}
+
+/// What IF [NOT] EXISTS makes of an error.
+fn noted(error: &Error) -> Answer {
+    Answer::Done(Done { affected: 0, warnings: vec![error.message().to_owned()], info: String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::{create_table, less_than, partition_by};
+    use super::*;
+    use coffer_table::ColumnType;
+
+    fn plan(change: impl FnOnce(&mut CreateTable)) -> Result<Plan> {
+        let mut statement = create_table("t", &[("k", ColumnType::Int), ("f", ColumnType::Double)]);
+        change(&mut statement);
+        Plan::new(&statement, 10)
+    }
+
+    #[test]
+    fn a_table_without_partitions_has_one_of_its_own_name() {
+        let plan = plan(|t| t.bucket_columns = vec!["K".to_owned()]).unwrap();
+        assert_eq!(plan.ranges, [("t".to_owned(), None)]);
+        assert_eq!((plan.buckets, plan.bucket_columns), (10, vec!["k".to_owned()]));
+    }
+
+    #[test]
+    fn buckets_and_their_columns_are_checked() {
+        for (change, text) in [
+            ((|t| t.bucket_columns = vec!["x".to_owned()]) as fn(&mut CreateTable), "Distribution column(x)"),
+            (|t| t.bucket_columns = vec!["f".to_owned()], "cannot be a distribution column"),
+            (|t| t.bucket_columns = vec!["k".to_owned(), "K".to_owned()], "Duplicated distribution column"),
+            (|t| t.buckets = Some(0), "not 0"),
+            (|t| t.buckets = Some(limits::MAX_BUCKETS + 1), "number of buckets"),
+            (|t| t.comment = "x".repeat(limits::MAX_TEXT_BYTES + 1), "comment"),
+            (
+                |t| {
+                    t.buckets = Some(limits::MAX_BUCKETS);
+                    let many = (0..21).map(|n| less_than(&format!("p{n}"), &[&n.to_string()]));
+                    t.partition = Some(partition_by(&["k"], many.collect()));
+                },
+                "210000 tablets",
+            ),
+        ] {
+            let error = plan(change).err().unwrap();
+            assert!(error.message().contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn replicas_default_to_what_there_is() {
+        let default = plan(|_| {}).unwrap();
+        assert_eq!(default.replicas(3, 5), Ok(3));
+        assert_eq!(default.replicas(3, 2), Ok(2));
+        assert!(default.replicas(3, 0).unwrap_err().message().contains("available backend num is 0"));
+        let two = plan(|t| drop(t.properties.insert("replication_num".to_owned(), "2".to_owned()))).unwrap();
+        assert_eq!(two.replicas(3, 5), Ok(2));
+        assert!(two.replicas(3, 1).unwrap_err().message().contains("replication num is 2, available backend num is 1"));
+    }
+}

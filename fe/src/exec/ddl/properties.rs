@@ -1,0 +1,264 @@
+//! PROPERTIES of tables: which keys are known, and what their values may be. Pure.
+//!
+//! `replication_num` acts. The other known keys describe storage or background work that Coffer decides by itself or does
+//! not do yet; they are kept and shown, so that statements and backups of such tables go through unchanged. Any other key
+//! is refused by name.
+
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::sql::ast::Properties;
+
+/// Replicas per tablet.
+pub const REPLICATION_NUM: &str = "replication_num";
+/// The same in the form with tags.
+const REPLICATION_ALLOCATION: &str = "replication_allocation";
+const DEFAULT_TAG: &str = "tag.location.default";
+/// The group of tables that share their placement.
+pub const COLOCATE_WITH: &str = "colocate_with";
+const DYNAMIC: &str = "dynamic_partition.";
+
+/// Known, kept, and without effect.
+const INERT: [&str; 29] = [
+    "bloom_filter_columns",
+    COLOCATE_WITH,
+    "compaction_policy",
+    "compression",
+    "disable_auto_compaction",
+    "enable_duplicate_without_keys_by_default",
+    "enable_mow_light_delete",
+    "enable_single_replica_compaction",
+    "estimate_partition_size",
+    "file_cache_ttl_seconds",
+    "group_commit_data_bytes",
+    "group_commit_interval_ms",
+    "in_memory",
+    "inverted_index_storage_format",
+    "is_being_synced",
+    "light_schema_change",
+    "min_load_replica_num",
+    "row_store_columns",
+    "row_store_page_size",
+    "skip_write_index_on_load",
+    "storage_cooldown_time",
+    "storage_format",
+    "storage_medium",
+    "storage_page_size",
+    "storage_type",
+    "store_row_column",
+    "time_series_compaction_file_count_threshold",
+    "time_series_compaction_goal_size_mbytes",
+    "time_series_compaction_time_threshold_seconds",
+];
+
+/// What a dynamic partition property may be.
+const DYNAMIC_KEYS: [(&str, Shape); 17] = [
+    ("buckets", Shape::AtLeast(1)),
+    ("create_history_partition", Shape::Bool),
+    ("enable", Shape::Bool),
+    ("end", Shape::AtLeast(0)),
+    ("history_partition_num", Shape::AtLeast(-1)),
+    ("hot_partition_num", Shape::AtLeast(0)),
+    ("prefix", Shape::Text),
+    ("replication_allocation", Shape::Text),
+    ("replication_num", Shape::AtLeast(1)),
+    ("reserved_history_periods", Shape::Text),
+    ("start", Shape::AtMost(-1)),
+    ("start_day_of_month", Shape::Between(1, 28)),
+    ("start_day_of_week", Shape::Between(1, 7)),
+    ("storage_medium", Shape::Text),
+    ("storage_policy", Shape::Text),
+    ("time_unit", Shape::TimeUnit),
+    ("time_zone", Shape::Text),
+];
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Bool,
+    Text,
+    TimeUnit,
+    AtLeast(i64),
+    AtMost(i64),
+    Between(i64, i64),
+}
+
+/// Checked properties of CREATE TABLE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TableProperties {
+    /// As given; without one the caller decides.
+    pub(super) replication_num: Option<u32>,
+    /// All others, to be kept.
+    pub(super) kept: Properties,
+}
+
+/// Check the properties of CREATE TABLE.
+pub(super) fn for_create(properties: &Properties) -> Result<TableProperties> {
+    let mut kept = properties.clone();
+    let number = kept.remove(REPLICATION_NUM).map(|value| replication_num(&value)).transpose()?;
+    let allocation = kept.remove(REPLICATION_ALLOCATION).map(|value| allocation(&value)).transpose()?;
+    if number.is_some() && allocation.is_some() {
+        return Err(Error::invalid(format!("only one of {REPLICATION_NUM} and {REPLICATION_ALLOCATION} may be given")));
+    }
+    check_kept(&kept)?;
+    Ok(TableProperties { replication_num: number.or(allocation), kept })
+}
+
+/// Check the properties of ALTER TABLE ... SET. An empty value removes a key where that makes sense.
+pub(super) fn for_alter(properties: &Properties) -> Result<()> {
+    if properties.is_empty() {
+        return Err(Error::invalid("ALTER TABLE SET needs at least one property"));
+    }
+    for key in [REPLICATION_NUM, REPLICATION_ALLOCATION, "default.replication_num", "default.replication_allocation"] {
+        if properties.contains_key(key) {
+            return Err(Error::not_supported(format!("changing {key} of an existing table is not supported")));
+        }
+    }
+    if let Some((key, _)) = properties.iter().find(|(key, value)| value.is_empty() && key.as_str() != COLOCATE_WITH) {
+        return Err(Error::invalid(format!("the value of property {key} must not be empty")));
+    }
+    let set: Properties = properties.iter().filter(|(_, value)| !value.is_empty()).map(clone_pair).collect();
+    check_kept(&set)
+}
+
+fn clone_pair((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
+}
+
+fn check_kept(properties: &Properties) -> Result<()> {
+    if properties.len() > limits::MAX_PROPERTIES {
+        return Err(Error::limit(format!("a table has at most {} properties", limits::MAX_PROPERTIES)));
+    }
+    for (key, value) in properties {
+        if value.len() > limits::MAX_TEXT_BYTES {
+            return Err(Error::limit(format!("the value of property {key} is too long")));
+        }
+        match key.strip_prefix(DYNAMIC) {
+            Some(dynamic) => check_dynamic(key, dynamic, value)?,
+            None if INERT.contains(&key.as_str()) => {}
+            None => return Err(Error::invalid(format!("Unknown properties: {{{key}={value}}}"))),
+        }
+    }
+    Ok(())
+}
+
+fn check_dynamic(key: &str, name: &str, value: &str) -> Result<()> {
+    let Some((_, shape)) = DYNAMIC_KEYS.iter().find(|(known, _)| *known == name) else {
+        return Err(Error::invalid(format!("Unknown properties: {{{key}={value}}}")));
+    };
+    let number = value.trim().parse::<i64>().ok();
+    let (fits, wanted) = match *shape {
+        Shape::Text => (!value.is_empty(), "a text".to_owned()),
+        Shape::Bool => {
+            (["true", "false"].iter().any(|known| known.eq_ignore_ascii_case(value)), "true or false".to_owned())
+        }
+        Shape::TimeUnit => {
+            let units = ["HOUR", "DAY", "WEEK", "MONTH", "YEAR"];
+            (units.iter().any(|unit| unit.eq_ignore_ascii_case(value)), "HOUR, DAY, WEEK, MONTH or YEAR".to_owned())
+        }
+        Shape::AtLeast(least) => (number.is_some_and(|number| number >= least), format!("a number from {least} on")),
+        Shape::AtMost(most) => (number.is_some_and(|number| number <= most), format!("a number up to {most}")),
+        Shape::Between(least, most) => {
+            (number.is_some_and(|number| (least..=most).contains(&number)), format!("a number from {least} to {most}"))
+        }
+    };
+    if fits { Ok(()) } else { Err(Error::invalid(format!("Invalid {key}: '{value}' is not {wanted}"))) }
+}
+
+fn replication_num(value: &str) -> Result<u32> {
+    let number = value.trim().parse().ok().filter(|number| (1..=limits::MAX_REPLICAS).contains(number));
+    number.ok_or_else(|| {
+        Error::invalid(format!(
+            "Invalid replication number: '{value}' is not a number from 1 to {}",
+            limits::MAX_REPLICAS
+        ))
+    })
+}
+
+/// `tag.location.default: 3`.
+fn allocation(value: &str) -> Result<u32> {
+    let (tag, number) = value
+        .split_once(':')
+        .ok_or_else(|| Error::invalid(format!("Invalid replication allocation property: {value}")))?;
+    if tag.trim() != DEFAULT_TAG {
+        return Err(Error::not_supported(format!(
+            "replication_allocation with the tag '{}' is not supported",
+            tag.trim()
+        )));
+    }
+    replication_num(number)
+}
+
+/// A number of replicas in the form with tags, for SHOW.
+pub fn show_allocation(replicas: u32) -> String {
+    format!("{DEFAULT_TAG}: {replicas}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> Properties {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn replicas_are_read_in_both_forms() {
+        let read = |pairs: &[(&str, &str)]| for_create(&properties(pairs)).map(|read| read.replication_num);
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[("replication_num", "2")]), Ok(Some(2)));
+        assert_eq!(read(&[("replication_allocation", "tag.location.default: 3")]), Ok(Some(3)));
+        for (key, value, text) in [
+            ("replication_num", "0", "'0'"),
+            ("replication_num", "x", "'x'"),
+            ("replication_num", "17", "1 to 16"),
+            ("replication_allocation", "3", "Invalid replication allocation"),
+            ("replication_allocation", "tag.location.a: 3", "not supported"),
+        ] {
+            assert!(read(&[(key, value)]).unwrap_err().message().contains(text), "{value}");
+        }
+        assert!(read(&[("replication_num", "2"), ("replication_allocation", "tag.location.default: 2")]).is_err());
+        assert_eq!(show_allocation(2), "tag.location.default: 2");
+    }
+
+    #[test]
+    fn known_keys_are_kept_and_unknown_ones_refused() {
+        let given = properties(&[
+            ("storage_format", "V2"),
+            ("dynamic_partition.enable", "true"),
+            ("dynamic_partition.time_unit", "day"),
+            ("colocate_with", "g"),
+        ]);
+        assert_eq!(for_create(&given).unwrap().kept, given);
+        for key in ["storage_fromat", "dynamic_partition.x", "Replication_Num"] {
+            let error = for_create(&properties(&[(key, "1")])).unwrap_err();
+            assert_eq!(error.message(), format!("Unknown properties: {{{key}=1}}"));
+        }
+        for (key, value) in [
+            ("dynamic_partition.enable", "yes"),
+            ("dynamic_partition.end", "-1"),
+            ("dynamic_partition.start", "0"),
+            ("dynamic_partition.start_day_of_week", "8"),
+            ("dynamic_partition.time_unit", "MINUTE"),
+            ("dynamic_partition.prefix", ""),
+        ] {
+            assert!(for_create(&properties(&[(key, value)])).unwrap_err().message().contains(value), "{key}");
+        }
+        let long = "x".repeat(limits::MAX_TEXT_BYTES + 1);
+        assert!(for_create(&properties(&[("colocate_with", &long)])).is_err());
+    }
+
+    #[test]
+    fn alter_changes_what_has_no_effect_on_data() {
+        assert_eq!(for_alter(&properties(&[("dynamic_partition.enable", "false")])), Ok(()));
+        assert_eq!(for_alter(&properties(&[("colocate_with", "")])), Ok(()));
+        assert!(for_alter(&properties(&[("replication_num", "2")])).unwrap_err().message().contains("not supported"));
+        assert!(for_alter(&properties(&[("in_memory", "")])).unwrap_err().message().contains("in_memory"));
+        assert!(for_alter(&properties(&[])).is_err());
+        assert!(for_alter(&properties(&[("x", "1")])).is_err());
+    }
+
+    #[test]
+    fn the_lists_are_sorted() {
+        assert!(INERT.is_sorted());
+        assert!(DYNAMIC_KEYS.is_sorted_by_key(|(key, _)| *key));
+    }
+}

@@ -1,0 +1,225 @@
+//! SHOW FRONTENDS, BACKENDS and BROKER.
+
+use super::text::{NONE, share, size, time};
+use crate::backends::BackendStatus;
+use crate::catalog::cluster::Backend;
+use crate::exec::answer::RowSet;
+use crate::exec::context::Context;
+use crate::meta::state::State;
+use coffer_proto::ids::BackendId;
+use coffer_stdx::time::now_ms;
+use std::collections::BTreeMap;
+
+const FRONTEND_COLUMNS: [&str; 19] = [
+    "Name",
+    "Host",
+    "EditLogPort",
+    "HttpPort",
+    "QueryPort",
+    "RpcPort",
+    "ArrowFlightSqlPort",
+    "Role",
+    "IsMaster",
+    "ClusterId",
+    "Join",
+    "Alive",
+    "ReplayedJournalId",
+    "LastStartTime",
+    "LastHeartbeat",
+    "IsHelper",
+    "ErrMsg",
+    "Version",
+    "CurrentConnected",
+];
+
+const BACKEND_COLUMNS: [&str; 28] = [
+    "BackendId",
+    "Host",
+    "HeartbeatPort",
+    "BePort",
+    "HttpPort",
+    "BrpcPort",
+    "ArrowFlightSqlPort",
+    "LastStartTime",
+    "LastHeartbeat",
+    "Alive",
+    "SystemDecommissioned",
+    "TabletNum",
+    "DataUsedCapacity",
+    "TrashUsedCapacity",
+    "AvailCapacity",
+    "TotalCapacity",
+    "UsedPct",
+    "MaxDiskUsedPct",
+    "RemoteUsedCapacity",
+    "Tag",
+    "ErrMsg",
+    "Version",
+    "Status",
+    "HeartbeatFailureCounter",
+    "CpuCores",
+    "Memory",
+    "RunningTasks",
+    "NodeRole",
+];
+
+/// SHOW FRONTENDS: this one, as long as a cluster has one.
+pub(super) fn frontends(context: &Context) -> RowSet {
+    let config = &context.config;
+    let (cluster_id, applied) =
+        (context.meta.view(|state| state.cluster_id.clone()), context.meta.applied().borrow().to_string());
+    let leading = context.meta.leadership().borrow().leading;
+    let grpc = config.grpc_listen.port().to_string();
+    let mut set = RowSet::new(FRONTEND_COLUMNS);
+    set.push([
+        format!("fe_{}", context.meta.node_id()),
+        config.host.clone(),
+        grpc.clone(),
+        config.http_listen.port().to_string(),
+        config.mysql_listen.port().to_string(),
+        grpc,
+        "-1".to_owned(),
+        "FOLLOWER".to_owned(),
+        leading.to_string(),
+        cluster_id,
+        "true".to_owned(),
+        "true".to_owned(),
+        applied,
+        time(context.started_ms),
+        time(now_ms()),
+        "true".to_owned(),
+        String::new(),
+        env!("CARGO_PKG_VERSION").to_owned(),
+        "Yes".to_owned(),
+    ]);
+    set
+}
+
+/// SHOW BACKENDS, by host.
+pub(super) fn backends(context: &Context) -> RowSet {
+    let (mut known, placed) =
+        context.meta.view(|state| (state.backends.values().cloned().collect::<Vec<_>>(), placed_replicas(state)));
+    known.sort_by(|left, right| (&left.host, left.port).cmp(&(&right.host, right.port)));
+    let mut set = RowSet::new(BACKEND_COLUMNS);
+    for backend in known {
+        let status = context.backends.status(backend.id).unwrap_or_default();
+        let placed = placed.get(&backend.id).copied().unwrap_or_default();
+        set.push(backend_row(&backend, &status, placed));
+    }
+    set
+}
+
+/// Replicas that the catalog gives to each backend.
+fn placed_replicas(state: &State) -> BTreeMap<BackendId, u64> {
+    let mut placed = BTreeMap::new();
+    for table in state.databases.values().flat_map(|database| database.tables.values()) {
+        for (_, tablet) in table.tablets() {
+            for backend in &tablet.replicas {
+                *placed.entry(*backend).or_default() += 1;
+            }
+        }
+    }
+    placed
+}
+
+fn backend_row(backend: &Backend, status: &BackendStatus, placed: u64) -> Vec<String> {
+    let fixed = |text: &str| text.to_owned();
+    let sum = |of: fn(&coffer_proto::v1::Disk) -> u64| status.disks.iter().map(of).sum::<u64>();
+    let (total, available) = (sum(|disk| disk.total_bytes), sum(|disk| disk.available_bytes));
+    let fullest = status
+        .disks
+        .iter()
+        .max_by_key(|disk| {
+            let used = disk.total_bytes.saturating_sub(disk.available_bytes);
+            used.saturating_mul(10_000).checked_div(disk.total_bytes).unwrap_or_default()
+        })
+        .map_or((0, 0), |disk| (disk.total_bytes.saturating_sub(disk.available_bytes), disk.total_bytes));
+    let details = serde_json::json!({
+        "lastSuccessReportTabletsTime": if status.report_ms == 0 { "N/A".to_owned() } else { time(status.report_ms) },
+        "lastStreamLoadTime": -1,
+        "isQueryDisabled": false,
+        "isLoadDisabled": false,
+    });
+    vec![
+        backend.id.to_string(),
+        backend.host.clone(),
+        backend.port.to_string(),
+        backend.port.to_string(),
+        status.http_port.to_string(),
+        backend.port.to_string(),
+        backend.port.to_string(),
+        time(status.start_ms),
+        time(status.heartbeat_ms),
+        status.alive.to_string(),
+        fixed("false"),
+        placed.to_string(),
+        size(sum(|disk| disk.data_bytes)),
+        size(sum(|disk| disk.trash_bytes)),
+        size(available),
+        size(total),
+        share(total.saturating_sub(available), total),
+        share(fullest.0, fullest.1),
+        size(0),
+        fixed("{\"location\" : \"default\"}"),
+        status.error.clone(),
+        status.version.clone(),
+        details.to_string(),
+        status.failures.to_string(),
+        status.cpu_cores.to_string(),
+        size(status.memory_bytes),
+        status.running_tasks.to_string(),
+        fixed(if status.alive { "mix" } else { "" }),
+    ]
+}
+
+/// SHOW BROKER, by name and in the order added.
+pub(super) fn brokers(context: &Context) -> RowSet {
+    let groups = context.meta.view(|state| state.brokers.clone());
+    let mut set = RowSet::new(["Name", "Host", "Port", "Alive", "LastStartTime", "LastUpdateTime", "ErrMsg"]);
+    for (name, group) in groups {
+        for address in &group.addresses {
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            let status = context.backends.broker_status(&name, address);
+            let (alive, start, update, error) = match status {
+                Some(status) => (status.alive, time(status.last_start_ms), time(status.last_update_ms), status.error),
+                None => (false, NONE.to_owned(), NONE.to_owned(), String::new()),
+            };
+            set.push([name.clone(), host.to_owned(), port.to_owned(), alive.to_string(), start, update, error]);
+        }
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::show::sample;
+    use coffer_proto::v1::Disk;
+
+    #[test]
+    fn a_backend_has_28_columns_and_sums_its_disks() {
+        let state = sample::state();
+        let placed = placed_replicas(&state);
+        let backend = state.backends.values().next().unwrap();
+        assert_eq!(placed[&backend.id], 7);
+        let disk = |total, available, data| Disk {
+            total_bytes: total,
+            available_bytes: available,
+            data_bytes: data,
+            ..Disk::default()
+        };
+        let status = BackendStatus {
+            alive: true,
+            disks: vec![disk(1_000, 900, 10), disk(1_000, 100, 14)],
+            ..BackendStatus::default()
+        };
+        let row = backend_row(backend, &status, 7);
+        assert_eq!(row.len(), BACKEND_COLUMNS.len());
+        let cell = |name: &str| row[BACKEND_COLUMNS.iter().position(|column| *column == name).unwrap()].as_str();
+        assert_eq!((cell("Alive"), cell("TabletNum"), cell("NodeRole")), ("true", "7", "mix"));
+        assert_eq!((cell("UsedPct"), cell("MaxDiskUsedPct")), ("50.00 %", "90.00 %"));
+        assert_eq!((cell("DataUsedCapacity"), cell("TotalCapacity")), ("24.000 B", "1.953 KB"));
+        assert_eq!(cell("LastHeartbeat"), "NULL");
+        assert_eq!(backend_row(backend, &BackendStatus::default(), 0).len(), 28);
+    }
+}

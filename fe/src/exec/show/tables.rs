@@ -1,0 +1,265 @@
+//! SHOW DATABASES, TABLES, COLUMNS, CREATE TABLE; DESC.
+
+use crate::catalog::database::Database;
+use crate::catalog::table::Table;
+use crate::error::{self, Result};
+use crate::exec::answer::RowSet;
+use crate::exec::filter::like;
+use crate::exec::names::{INFORMATION_SCHEMA, is_system_database};
+use crate::meta::state::State;
+use crate::sql::ast::ObjectName;
+use coffer_mysql::quote_identifier;
+use coffer_table::{Bound, Column, ColumnType, KeyRange};
+use std::fmt::Write;
+
+/// The tables of `information_schema` that queries can read.
+const SYSTEM_TABLES: [&str; 3] = ["columns", "schemata", "tables"];
+
+/// SHOW DATABASES.
+pub(super) fn databases(state: &State, pattern: Option<&str>) -> RowSet {
+    let mut names: Vec<&str> = state.databases.values().map(|database| database.name.as_str()).collect();
+    names.push(INFORMATION_SCHEMA);
+    names.sort_unstable();
+    let mut set = RowSet::new(["Database"]);
+    for name in names.into_iter().filter(|name| pattern.is_none_or(|pattern| like(pattern, name))) {
+        set.push([name]);
+    }
+    set
+}
+
+/// SHOW [FULL] TABLES.
+pub(super) fn tables(
+    state: &State,
+    (given, current): (Option<&str>, Option<&str>),
+    pattern: Option<&str>,
+    full: bool,
+) -> Result<RowSet> {
+    let name = given.or(current).ok_or_else(error::no_database)?;
+    let (mut tables, kind): (Vec<&str>, &str) = if is_system_database(name) {
+        (SYSTEM_TABLES.to_vec(), "SYSTEM VIEW")
+    } else {
+        let database = state.database(name)?;
+        (database.tables.values().map(|table| table.name.as_str()).collect(), "BASE TABLE")
+    };
+    tables.sort_unstable();
+    let mut columns = vec![format!("Tables_in_{name}")];
+    if full {
+        columns.push("Table_type".to_owned());
+    }
+    let mut set = RowSet::new(columns);
+    for table in tables.into_iter().filter(|table| pattern.is_none_or(|pattern| like(pattern, table))) {
+        if full { set.push([table, kind]) } else { set.push([table]) }
+    }
+    Ok(set)
+}
+
+/// SHOW CREATE DATABASE.
+pub(super) fn create_database(state: &State, name: &str) -> Result<RowSet> {
+    let database = state.database(name)?;
+    let mut set = RowSet::new(["Database", "Create Database"]);
+    set.push([database.name.clone(), format!("CREATE DATABASE {}", quote_identifier(&database.name))]);
+    Ok(set)
+}
+
+/// SHOW [FULL] COLUMNS and DESC.
+pub(super) fn columns(
+    state: &State,
+    (name, current): (&ObjectName, Option<&str>),
+    pattern: Option<&str>,
+    full: bool,
+) -> Result<RowSet> {
+    let (_, table) = state.table(name, current)?;
+    let mut set = RowSet::new(if full {
+        vec!["Field", "Type", "Collation", "Null", "Key", "Default", "Extra", "Privileges", "Comment"]
+    } else {
+        vec!["Field", "Type", "Null", "Key", "Default", "Extra"]
+    });
+    for column in table.schema.columns.iter().filter(|column| pattern.is_none_or(|p| like(p, &column.name))) {
+        let some = |text: &str| Some(text.to_owned());
+        let mut row = vec![
+            some(&column.name),
+            Some(column.kind.to_string()),
+            some(if column.nullable { "Yes" } else { "No" }),
+            some(if column.key { "true" } else { "false" }),
+            column.default.clone(),
+            some(if column.key { "" } else { "NONE" }),
+        ];
+        if full {
+            let text = column.kind.max_bytes().is_some();
+            row.insert(2, text.then(|| "utf8mb4_0900_bin".to_owned()));
+            row.extend([some("select,insert"), some(&column.comment)]);
+        }
+        set.rows.push(row);
+    }
+    Ok(set)
+}
+
+/// SHOW CREATE TABLE.
+pub(super) fn create_table(state: &State, name: &ObjectName, current: Option<&str>) -> Result<RowSet> {
+    let (_, table): (&Database, &Table) = state.table(name, current)?;
+    let mut set = RowSet::new(["Table", "Create Table"]);
+    set.push([table.name.clone(), statement(table)]);
+    Ok(set)
+}
+
+/// A statement that makes the same table again.
+pub fn statement(table: &Table) -> String {
+    let mut out = format!("CREATE TABLE {} (\n", quote_identifier(&table.name));
+    let lines: Vec<String> = table.schema.columns.iter().map(column_line).collect();
+    out.push_str(&lines.join(",\n"));
+    out.push_str("\n) ENGINE=OLAP");
+    let keys: Vec<&str> =
+        table.schema.columns.iter().filter(|column| column.key).map(|column| column.name.as_str()).collect();
+    if !keys.is_empty() {
+        let _ = write!(out, "\nDUPLICATE KEY({})", identifiers(&keys));
+    }
+    if !table.comment.is_empty() {
+        let _ = write!(out, "\nCOMMENT {}", text(&table.comment));
+    }
+    if !table.partition_columns.is_empty() {
+        out.push_str(&partitions(table));
+    }
+    match table.bucket_columns.as_slice() {
+        [] => out.push_str("\nDISTRIBUTED BY RANDOM"),
+        columns => {
+            let _ = write!(out, "\nDISTRIBUTED BY HASH({})", identifiers(columns));
+        }
+    }
+    // All partitions have the same number.
+    if let Some(partition) = table.partitions.values().next() {
+        let _ = write!(out, " BUCKETS {}", partition.tablets.len());
+    }
+    let properties: Vec<String> =
+        table.properties.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+    let _ = write!(out, "\nPROPERTIES (\n{}\n);", properties.join(",\n"));
+    out
+}
+
+fn column_line(column: &Column) -> String {
+    let mut line = format!("  {} {}", quote_identifier(&column.name), column.kind);
+    line.push_str(if column.nullable { " NULL" } else { " NOT NULL" });
+    if let Some(default) = &column.default {
+        let _ = write!(line, " DEFAULT {}", text(default));
+    }
+    if !column.comment.is_empty() {
+        let _ = write!(line, " COMMENT {}", text(&column.comment));
+    }
+    line
+}
+
+fn partitions(table: &Table) -> String {
+    let kinds: Vec<ColumnType> = table
+        .partition_columns
+        .iter()
+        .filter_map(|name| Some(table.schema.columns[table.schema.index_of(name)?].kind))
+        .collect();
+    let mut parts: Vec<(&KeyRange, String)> = table
+        .partitions
+        .values()
+        .filter_map(|partition| {
+            let range = partition.range.as_ref()?;
+            Some((range, format!("PARTITION {} VALUES {}", quote_identifier(&partition.name), values(range, &kinds))))
+        })
+        .collect();
+    parts.sort_by(|(left, _), (right, _)| left.lower.cmp(&right.lower));
+    let lines: Vec<String> = parts.into_iter().map(|(_, line)| line).collect();
+    format!("\nPARTITION BY RANGE({})\n({})", identifiers(&table.partition_columns), lines.join(",\n"))
+}
+
+/// A range from the smallest value on is written as LESS THAN, which reads back with the same lower bound: as ranges do not
+/// overlap, no other one ends below it.
+fn values(range: &KeyRange, kinds: &[ColumnType]) -> String {
+    let upper = bounds(&range.upper, kinds);
+    if range.lower.iter().all(|bound| *bound == Bound::Min) {
+        return format!("LESS THAN ({upper})");
+    }
+    format!("[({}), ({upper}))", bounds(&range.lower, kinds))
+}
+
+/// Values up to the last that is not the smallest: those left out are read back as that.
+fn bounds(bounds: &[Bound], kinds: &[ColumnType]) -> String {
+    let given = bounds.iter().rposition(|bound| *bound != Bound::Min).map_or(0, |last| last + 1);
+    let parts: Vec<String> = bounds[..given]
+        .iter()
+        .zip(kinds)
+        .map(|(bound, kind)| match bound {
+            Bound::Max => "MAXVALUE".to_owned(),
+            Bound::Min | Bound::Value(_) => text(&bound.format(*kind)),
+        })
+        .collect();
+    parts.join(", ")
+}
+
+fn identifiers<S: AsRef<str>>(names: &[S]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| quote_identifier(name.as_ref())).collect();
+    quoted.join(", ")
+}
+
+/// A text in double quotes.
+fn text(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::show::sample;
+
+    fn name(table: &str) -> ObjectName {
+        ObjectName { database: None, name: table.to_owned() }
+    }
+
+    fn column(set: &RowSet, at: usize) -> Vec<&str> {
+        set.rows.iter().map(|row| row[at].as_deref().unwrap_or("NULL")).collect()
+    }
+
+    #[test]
+    fn databases_and_tables_are_listed_in_order() {
+        let state = sample::state();
+        assert_eq!(column(&databases(&state, None), 0), ["db", "empty", "information_schema"]);
+        assert_eq!(column(&databases(&state, Some("d%")), 0), ["db"]);
+        let set = tables(&state, (Some("db"), None), None, true).unwrap();
+        assert_eq!(set.columns, ["Tables_in_db", "Table_type"]);
+        assert_eq!(column(&set, 0), ["plain", "t"]);
+        assert_eq!(column(&tables(&state, (None, Some("db")), Some("T"), false).unwrap(), 0), ["t"]);
+        assert_eq!(tables(&state, (None, None), None, false).unwrap_err().number(), 1046);
+        assert_eq!(tables(&state, (Some("x"), None), None, false).unwrap_err().number(), 1049);
+        assert_eq!(tables(&state, (Some("Information_schema"), None), None, false).unwrap().rows.len(), 3);
+        assert!(create_database(&state, "db").unwrap().rows[0][1].as_deref().unwrap().contains("`db`"));
+    }
+
+    #[test]
+    fn columns_are_described() {
+        let state = sample::state();
+        let set = columns(&state, (&name("t"), Some("db")), None, false).unwrap();
+        assert_eq!(column(&set, 0), ["d", "k", "v"]);
+        assert_eq!(column(&set, 1), ["date", "int", "varchar(10)"]);
+        assert_eq!(column(&set, 2), ["No", "No", "Yes"]);
+        assert_eq!(column(&set, 3), ["true", "true", "false"]);
+        assert_eq!(column(&set, 4), ["NULL", "NULL", "x\"y"]);
+        let full = columns(&state, (&name("t"), Some("db")), Some("v"), true).unwrap();
+        assert_eq!(full.rows.len(), 1);
+        assert_eq!(full.columns.len(), full.rows[0].len());
+        assert_eq!(full.rows[0][8].as_deref(), Some("a comment"));
+        assert_eq!(columns(&state, (&name("x"), Some("db")), None, false).unwrap_err().number(), 1051);
+    }
+
+    #[test]
+    fn a_table_prints_as_a_statement_that_makes_it_again() {
+        let state = sample::state();
+        let set = create_table(&state, &name("t"), Some("db")).unwrap();
+        let text = set.rows[0][1].clone().unwrap();
+        assert_eq!(
+            text,
+            "CREATE TABLE `t` (\n  `d` date NOT NULL,\n  `k` int NOT NULL,\n  \
+             `v` varchar(10) NULL DEFAULT \"x\\\"y\" COMMENT \"a comment\"\n) ENGINE=OLAP\n\
+             DUPLICATE KEY(`d`, `k`)\nCOMMENT \"it's\"\nPARTITION BY RANGE(`d`)\n\
+             (PARTITION `p1` VALUES LESS THAN (\"2024-01-01\"),\n\
+             PARTITION `p2` VALUES [(\"2024-01-01\"), (\"2024-02-01\")),\n\
+             PARTITION `p3` VALUES [(\"2024-03-01\"), (MAXVALUE)))\n\
+             DISTRIBUTED BY HASH(`k`) BUCKETS 2\nPROPERTIES (\n\"replication_num\" = \"2\"\n);"
+        );
+        let plain = create_table(&state, &name("plain"), Some("db")).unwrap().rows[0][1].clone().unwrap();
+        assert!(plain.contains("DISTRIBUTED BY RANDOM BUCKETS 1"), "{plain}");
+    }
+}
