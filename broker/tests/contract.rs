@@ -48,15 +48,15 @@ fn below(dir: &TempDir) -> String {
     format!("file://{}/repo", dir.path().display())
 }
 
-fn remote(location: String, brokers: &[&str]) -> Arc<dyn Store> {
-    open(&spec(location, brokers), &LocalAccess::default()).unwrap()
+fn remote(location: String, brokers: &[&str]) -> Result<Arc<dyn Store>> {
+    open(&spec(location, brokers), &LocalAccess::default())
 }
 
 #[tokio::test]
 async fn a_directory_behind_a_broker_keeps_the_contract() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = start(dir.path()).await?;
-    suite::run(remote(below(&dir), &[&broker.address]), "suite").await?;
+    suite::run(remote(below(&dir), &[&broker.address])?, "suite").await?;
     let page = get(&broker.http, "/metrics").await?;
     assert!(page.contains("coffer_broker_requests_in_flight{operation=\"write\"} 0"), "{page}");
     assert!(page.contains("coffer_broker_budget_bytes{share=\"writes\",state=\"used\"} 0"), "{page}");
@@ -79,7 +79,7 @@ async fn get(address: &str, path: &str) -> Result<String> {
 async fn the_next_broker_is_asked_when_one_is_down() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = start(dir.path()).await?;
-    let store = remote(below(&dir), &["127.0.0.1:1", &broker.address]);
+    let store = remote(below(&dir), &["127.0.0.1:1", &broker.address])?;
     store.put("a", from_bytes("x"), PutOptions::default()).await?;
     assert_eq!(read_all(&*store, "a", 1).await?, "x");
     Ok(())
@@ -89,11 +89,11 @@ async fn the_next_broker_is_asked_when_one_is_down() -> Result<()> {
 async fn errors_name_the_broker_the_object_and_the_cause() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = start(dir.path()).await?;
-    let outside = remote("file:///etc".to_owned(), &[&broker.address]);
+    let outside = remote("file:///etc".to_owned(), &[&broker.address])?;
     let error = outside.stat("passwd").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.message().contains(&broker.address) && error.message().contains("local_roots"), "{error}");
-    let missing = remote(below(&dir), &[&broker.address]).stat("gone").await.unwrap_err();
+    let missing = remote(below(&dir), &[&broker.address])?.stat("gone").await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.message().contains("repo/gone"), "{missing}");
     Ok(())
@@ -131,7 +131,7 @@ async fn a_put_that_does_not_add_up_leaves_nothing() -> Result<()> {
 async fn a_put_given_up_in_the_middle_leaves_nothing_and_frees_its_memory() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = start(dir.path()).await?;
-    let store = remote(below(&dir), &[&broker.address]);
+    let store = remote(below(&dir), &[&broker.address])?;
     let (reached, mut waits) = tokio::sync::mpsc::channel(1);
     let body = stream::once(async { Ok(Bytes::from(vec![7; 3 << 20])) }).chain(stream::once(async move {
         reached.send(()).await.map_err(|_| Error::cancelled("test ended"))?;
@@ -150,7 +150,7 @@ async fn a_put_given_up_in_the_middle_leaves_nothing_and_frees_its_memory() -> R
 async fn a_stopping_broker_lets_a_running_put_finish() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let broker = start(dir.path()).await?;
-    let store = remote(below(&dir), &[&broker.address]);
+    let store = remote(below(&dir), &[&broker.address])?;
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (reached, mut waits) = tokio::sync::mpsc::channel(1);
     let body = stream::once(async { Ok(Bytes::from(vec![7; 3 << 20])) }).chain(stream::once(async move {
