@@ -86,6 +86,11 @@ impl<'a> Cursor<'a> {
                 return Ok(cursor);
             }
         }
+        Cursor::whole(sql)
+    }
+
+    /// Stand at the first token of `sql`, all of which is read.
+    fn whole(sql: &'a str) -> Result<Cursor<'a>> {
         if sql.len() > super::MAX_STATEMENT_BYTES {
             let limit = super::MAX_STATEMENT_BYTES;
             return Err(Error::limit(format!("the statement has {} bytes, more than the limit of {limit}", sql.len())));
@@ -102,7 +107,7 @@ impl<'a> Cursor<'a> {
     /// This happens on a thread of its own: sqlparser descends by recursion, and what [`super::depth`] lets pass needs
     /// more stack than threads have. The tree is taken apart there as well.
     pub(super) fn with_statement(&self, look: fn(&Sql) -> Result<()>) -> Result<()> {
-        super::depth::check(&self.tokens)?;
+        self.check_cost()?;
         let read = || {
             let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(self.tokens.clone());
             let result = parser.parse_statement().and_then(|read| match parser.peek_token_ref().token {
@@ -118,6 +123,14 @@ impl<'a> Cursor<'a> {
                 Err(error) => Err(Error::limit(format!("no thread to read the query with: {error}"))),
             }
         })
+    }
+
+    /// Refuse what costs the query engine too much to read. The head of a long list of VALUES stands for all of it.
+    pub(super) fn check_cost(&self) -> Result<()> {
+        if self.cut && !self.is_one_of(&["VALUES", "VALUE"]) {
+            return Cursor::whole(self.sql)?.check_cost();
+        }
+        super::depth::check(&self.tokens)
     }
 
     /// One of ours for an error of sqlparser, which tells its place at the end of the text.

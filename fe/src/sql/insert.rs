@@ -41,6 +41,7 @@ fn is_column_list(cursor: &Cursor<'_>) -> bool {
 }
 
 fn source(cursor: &mut Cursor<'_>) -> Result<String> {
+    cursor.check_cost()?;
     let text = cursor.rest();
     let source = if cursor.is("VALUE") {
         format!("VALUES{}", &text["VALUE".len()..])

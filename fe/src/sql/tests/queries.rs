@@ -101,6 +101,10 @@ fn a_long_insert_is_read_by_its_head() {
     assert_eq!((insert.table, insert.source), (name("d.t"), format!("values {rows}")));
     let error = bad(&format!("insert into t ({})", "a, ".repeat(100_000)));
     assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    let error = bad(&format!("insert into t select {}1 2", "case when 1 then ".repeat(40)));
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
+    let error = bad(&format!("insert into t select 1{}", " + 1".repeat(50_000)));
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
     let error = bad(&format!("select {rows}"));
     assert_eq!(error.kind(), ErrorKind::Limit, "{error}");
     assert!(parse(&format!("select 1 where 1 in ({})", vec!["12345"; 100_000].join(","))).is_ok());
