@@ -30,53 +30,80 @@ use tokio::time::MissedTickBehavior;
 
 /// Run a backend until `shutdown` begins. Fails when it cannot start: a port is taken, a directory is in use or broken.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    let start_time_ms = time::now_ms();
-    let (grpc, http) =
-        (listen("grpc_listen", &config.grpc_listen).await?, listen("http_listen", &config.http_listen).await?);
-    let http_port = http.local_addr().context(|| "address of http_listen")?.port();
-    let dirs = config.data_dirs.clone();
-    let (store, cluster) = blocking(move || {
-        let store = TabletStore::open(&dirs)?;
-        let cluster = Cluster::new(store.clone())?;
-        Ok((store, cluster))
-    })
-    .await?;
-    let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
-    let load = LoadDeps::new(store.clone(), cluster.clone(), metrics.clone(), &config);
-    let deps = Deps {
-        store: store.clone(),
-        cluster,
-        config: config.clone(),
-        metrics: metrics.clone(),
-        shutdown: shutdown.clone(),
-    };
-    let agent = AgentService::new(deps, Process { start_time_ms, http_port });
-    let scans = ScanService::new(store.clone(), metrics);
-    let streams = StreamDeps {
-        load: load.clone(),
-        error_logs: ErrorLogs::default(),
-        max_bytes: config.stream_load_max_mib << 20,
-        shutdown: shutdown.clone(),
-    };
-    tracing::info!(
-        tablets = store.count(),
-        bad = store.bad_tablets().len(),
-        grpc = config.grpc_listen,
-        http = config.http_listen,
-        "backend is up"
-    );
-    let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
-    let services = [
-        tokio::spawn(serve_grpc(grpc, agent, TabletsService::new(load), scans, shutdown.clone())),
-        tokio::spawn(serve_http(http, http::routes(streams), shutdown.clone())),
-    ];
-    let ended = until_end(services, &shutdown).await;
-    if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
-        tracing::warn!("loads or tasks still run; they end with the process and are repeated or discarded later");
+    Node::bind(config).await?.serve(shutdown).await
+}
+
+/// A backend that has its ports.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    grpc: TcpListener,
+    http: TcpListener,
+    start_time_ms: u64,
+}
+
+impl Node {
+    /// Take the ports.
+    pub async fn bind(config: Config) -> Result<Node> {
+        let grpc = listen("grpc_listen", &config.grpc_listen).await?;
+        let http = listen("http_listen", &config.http_listen).await?;
+        Ok(Node { config, grpc, http, start_time_ms: time::now_ms() })
     }
-    sweeper.abort();
-    tracing::info!("backend stopped");
-    ended
+
+    /// The gRPC and the HTTP address.
+    pub fn addresses(&self) -> Result<(SocketAddr, SocketAddr)> {
+        let address = |listener: &TcpListener| listener.local_addr().context(|| "address of a listener");
+        Ok((address(&self.grpc)?, address(&self.http)?))
+    }
+
+    /// Serve until `shutdown` begins.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
+        let http_port = self.addresses()?.1.port();
+        let Node { config, grpc, http, start_time_ms } = self;
+        let dirs = config.data_dirs.clone();
+        let (store, cluster) = blocking(move || {
+            let store = TabletStore::open(&dirs)?;
+            let cluster = Cluster::new(store.clone())?;
+            Ok((store, cluster))
+        })
+        .await?;
+        let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
+        let load = LoadDeps::new(store.clone(), cluster.clone(), metrics.clone(), &config);
+        let deps = Deps {
+            store: store.clone(),
+            cluster,
+            config: config.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let agent = AgentService::new(deps, Process { start_time_ms, http_port });
+        let scans = ScanService::new(store.clone(), metrics);
+        let streams = StreamDeps {
+            load: load.clone(),
+            error_logs: ErrorLogs::default(),
+            max_bytes: config.stream_load_max_mib << 20,
+            shutdown: shutdown.clone(),
+        };
+        tracing::info!(
+            tablets = store.count(),
+            bad = store.bad_tablets().len(),
+            grpc = config.grpc_listen,
+            http = config.http_listen,
+            "backend is up"
+        );
+        let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
+        let services = [
+            tokio::spawn(serve_grpc(grpc, agent, TabletsService::new(load), scans, shutdown.clone())),
+            tokio::spawn(serve_http(http, http::routes(streams), shutdown.clone())),
+        ];
+        let ended = until_end(services, &shutdown).await;
+        if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
+            tracing::warn!("loads or tasks still run; they end with the process and are repeated or discarded later");
+        }
+        sweeper.abort();
+        tracing::info!("backend stopped");
+        ended
+    }
 }
 
 type Service = tokio::task::JoinHandle<Result<()>>;

@@ -2,7 +2,7 @@
 
 use crate::limits::BATCH_BYTES;
 use crate::tablet::rowset::from_arrow;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -12,9 +12,18 @@ use coffer_stdx::{Error, Result};
 use coffer_table::Schema;
 use coffer_table::text::Misfit;
 
-/// Memory of the rows of a batch, without what its buffers hold beside them.
+/// Size of the rows of a batch. It depends on the values alone, not on how buffers are shared or cut, so all replicas
+/// that get the same rows count the same.
 pub fn batch_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+    let rows = batch.num_rows();
+    let column = |column: &ArrayRef| match column.as_string_opt::<i32>() {
+        Some(texts) => {
+            let offsets = texts.value_offsets();
+            rows * 4 + (offsets[rows] - offsets[0]) as usize
+        }
+        None => rows * column.data_type().primitive_width().unwrap_or(1),
+    };
+    batch.columns().iter().map(column).sum()
 }
 
 /// Cut a batch so that each part fits into a message.
@@ -124,6 +133,8 @@ mod tests {
         assert!(parts.len() > 1 && parts.iter().all(|part| batch_bytes(part) <= BATCH_BYTES));
         assert_eq!(parts.iter().map(RecordBatch::num_rows).sum::<usize>(), 600_000);
         assert_eq!(cut(batch(&[1])).len(), 1);
+        // 4 bytes of the id, 4 of the offset, 2 of "n1".
+        assert_eq!((batch_bytes(&batch(&[1])), batch_bytes(&batch(&[10, 1]).slice(1, 1))), (10, 10));
     }
 
     #[test]
