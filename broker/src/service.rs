@@ -64,7 +64,9 @@ impl Service {
             length => request.offset.saturating_add(length),
         };
         let store = self.store(request.storage)?;
-        let permit = self.reads.take(READ_STREAM_BYTES).await;
+        // A short range needs no more than itself.
+        let cost = if request.length == 0 { READ_STREAM_BYTES } else { request.length.min(READ_STREAM_BYTES) };
+        let permit = self.reads.take(cost).await;
         let body = store.get(&request.path, Some(request.offset..end)).await?;
         Ok((rechunk(body, MESSAGE_BYTES), permit))
     }

@@ -2,8 +2,8 @@
 //!
 //! A put writes `.coffer-tmp-<random>` beside its target, syncs it, gives it its name (rename, or link when the object
 //! must be new) and syncs the directory. A crash leaves the old object or the new one, and perhaps a temporary file,
-//! which no listing shows and whoever owns the location may remove. Directories appear when an object needs them and go
-//! when their last object goes, so that a location looks as it would in an object store.
+//! which no listing shows and which a put into the same directory removes a day later. Directories appear when an object
+//! needs them and go when their last object goes, so that a location looks as it would in an object store.
 //!
 //! All file work runs on blocking threads, one piece at a time, so that no slow peer holds a thread.
 
@@ -282,12 +282,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn temporary_files_of_a_crash_are_not_listed() {
+    async fn temporary_files_of_a_crash_are_not_listed_and_go_in_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let store = LocalStore::open(dir.path(), &access(dir.path())).unwrap();
-        fs::write(dir.path().join(".coffer-tmp-1"), "half").unwrap();
+        let (old, new) = (dir.path().join("d/.coffer-tmp-1"), dir.path().join("d/.coffer-tmp-2"));
+        fs::create_dir(dir.path().join("d")).unwrap();
+        for path in [&old, &new] {
+            fs::write(path, "half").unwrap();
+        }
+        let yesterday = std::time::SystemTime::now() - std::time::Duration::from_secs(25 * 3600);
+        File::options().write(true).open(&old).unwrap().set_modified(yesterday).unwrap();
         let listed: Vec<_> = store.list("").await.unwrap().try_collect().await.unwrap();
         assert_eq!(listed, []);
+        store.put("d/a", body::from_bytes("x"), PutOptions::default()).await.unwrap();
+        assert!(!old.exists() && new.exists());
     }
 
     #[tokio::test]
