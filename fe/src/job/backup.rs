@@ -4,8 +4,8 @@
 //! of them. A plan either proposes one change or asks for tasks; asking for what runs already is left out. So planning
 //! after every event is enough, and planning twice is harmless.
 //!
-//! Only tablets with a version above 1 have files. Each is linked on one replica; the choice starts at a different replica
-//! for each tablet, so that work spreads. When a replica cannot serve, or its backend stays away, the next one takes over:
+//! Only tablets with a version above 1 have files. Each is linked on one replica, on the backend that has the least to do
+//! so far. When a replica cannot serve, or its backend stays away, the next one takes over:
 //! while snapshots are made by making it there, while uploads run by moving the tablet to a new part. When no replica is
 //! left, the job fails and names the tablet.
 //!
@@ -85,6 +85,9 @@ fn tablets(job: &BackupJob) -> impl Iterator<Item = (&Tablet, u64)> {
         .map(|(partition, tablet)| (tablet, partition.visible_version))
 }
 
+/// Tablets per backend, as far as chosen.
+type Load = BTreeMap<BackendId, usize>;
+
 /// Which replica serves a tablet.
 enum Choice {
     /// This one, now.
@@ -95,10 +98,14 @@ enum Choice {
     Never(Error),
 }
 
-fn choose(tablet: &Tablet, version: u64, memory: &Memory, facts: &Facts) -> Choice {
+/// Of the replicas that can serve, the one on the backend with the least to do; among equals the turn goes round with the
+/// tablet's id.
+fn choose(tablet: &Tablet, version: u64, memory: &Memory, facts: &Facts, load: &Load) -> Choice {
     let count = tablet.replicas.len().max(1);
     let first = (tablet.id.0 % count as u64) as usize;
+    let mut best: Option<(usize, BackendId)> = None;
     let mut later: Option<u64> = None;
+    let mut wait = |at: u64| later = Some(later.map_or(at, |other| other.min(at)));
     let mut cause = "it has no replica".to_owned();
     for backend in tablet.replicas.iter().cycle().skip(first).take(tablet.replicas.len()) {
         if let Some(error) = memory.bad.get(&(tablet.id, *backend)) {
@@ -107,20 +114,25 @@ fn choose(tablet: &Tablet, version: u64, memory: &Memory, facts: &Facts) -> Choi
         }
         match facts.health(*backend) {
             Health::Up => match memory.readiness(Key::Snapshot(*backend), facts.now_ms) {
-                Readiness::After(at) => later = Some(later.map_or(at, |other| other.min(at))),
-                Readiness::Ready | Readiness::Running | Readiness::Done => return Choice::Take(*backend),
+                Readiness::After(at) => wait(at),
+                Readiness::Ready | Readiness::Running | Readiness::Done => {
+                    let busy = load.get(backend).copied().unwrap_or(0);
+                    if best.is_none_or(|(least, _)| busy < least) {
+                        best = Some((busy, *backend));
+                    }
+                }
             },
             Health::Down { for_ms, .. } if *for_ms < GIVE_UP_AFTER_MS => {
-                let at = facts.now_ms + (GIVE_UP_AFTER_MS - for_ms);
-                later = Some(later.map_or(at, |other| other.min(at)));
+                wait(facts.now_ms + (GIVE_UP_AFTER_MS - for_ms));
             }
             Health::Down { cause: why, .. } => cause.clone_from(why),
             Health::Gone => cause = format!("backend {backend} left the cluster"),
         }
     }
-    match later {
-        Some(at) => Choice::Wait(at),
-        None => Choice::Never(Error::unavailable(format!(
+    match (best, later) {
+        (Some((_, backend)), _) => Choice::Take(backend),
+        (None, Some(at)) => Choice::Wait(at),
+        (None, None) => Choice::Never(Error::unavailable(format!(
             "failed to choose replica to make snapshot for tablet {}. visible version: {version}: {cause}",
             tablet.id
         ))),
@@ -152,6 +164,10 @@ fn make_snapshots(job: &BackupJob, memory: &Memory, facts: &Facts) -> Vec<Action
     let mut wanted: BTreeMap<BackendId, Vec<(TabletId, u64)>> = BTreeMap::new();
     let mut holders: BTreeMap<BackendId, Vec<TabletId>> = BTreeMap::new();
     let mut wake = None;
+    let mut load = Load::new();
+    for backend in memory.made.values() {
+        *load.entry(*backend).or_default() += 1;
+    }
     for (tablet, version) in tablets(job) {
         if let Some(backend) = memory.made.get(&tablet.id) {
             holders.entry(*backend).or_default().push(tablet.id);
@@ -160,8 +176,11 @@ fn make_snapshots(job: &BackupJob, memory: &Memory, facts: &Facts) -> Vec<Action
         if busy.contains(&tablet.id) {
             continue;
         }
-        match choose(tablet, version, memory, facts) {
-            Choice::Take(backend) => wanted.entry(backend).or_default().push((tablet.id, version)),
+        match choose(tablet, version, memory, facts, &load) {
+            Choice::Take(backend) => {
+                *load.entry(backend).or_default() += 1;
+                wanted.entry(backend).or_default().push((tablet.id, version));
+            }
             Choice::Wait(at) => wake = Some(wake.map_or(at, |other: u64| other.min(at))),
             Choice::Never(error) => return common::cancel(job.id, &error, facts.now_ms),
         }
@@ -230,14 +249,18 @@ fn moved(
     }
     let all: BTreeMap<TabletId, (&Tablet, u64)> = tablets(job).map(|(t, version)| (t.id, (t, version))).collect();
     let mut stay = parts.clone();
+    let mut load = Load::new();
     let mut homes: BTreeMap<BackendId, Vec<TabletId>> = BTreeMap::new();
     for number in lost {
         let Some(part) = stay.get_mut(&number) else { continue };
         let (mut go, mut wait) = (Vec::new(), Vec::new());
         for tablet in &part.tablets {
             let Some((known, version)) = all.get(tablet) else { continue };
-            match choose(known, *version, memory, facts) {
-                Choice::Take(backend) if backend != part.backend => go.push((*tablet, backend)),
+            match choose(known, *version, memory, facts, &load) {
+                Choice::Take(backend) if backend != part.backend => {
+                    *load.entry(backend).or_default() += 1;
+                    go.push((*tablet, backend));
+                }
                 Choice::Take(_) | Choice::Wait(_) => wait.push(*tablet),
                 Choice::Never(error) => return Err(error),
             }
@@ -339,3 +362,7 @@ fn clean_up(job: &BackupJob, memory: &Memory, facts: &Facts) -> Vec<Action> {
     }
     actions
 }
+
+#[cfg(test)]
+#[path = "backup_tests.rs"]
+mod tests;

@@ -11,6 +11,8 @@
 pub mod action;
 pub mod backup;
 mod common;
+#[cfg(test)]
+mod drill;
 mod driver;
 pub mod facts;
 pub mod memory;

@@ -201,3 +201,7 @@ fn clean_up(job: &RestoreJob, memory: &Memory, facts: &Facts) -> Vec<Action> {
     }
     actions
 }
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;

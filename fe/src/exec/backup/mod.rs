@@ -96,12 +96,7 @@ pub async fn cancel(context: &Context, session: &Session, database: Option<&str>
 }
 
 /// CANCEL BACKUP or RESTORE: the job of the database, if it is of this kind.
-pub async fn cancel_job(
-    context: &Context,
-    session: &Session,
-    database: Option<&str>,
-    kind: JobKind,
-) -> Result<Answer> {
+pub async fn cancel_job(context: &Context, session: &Session, database: Option<&str>, kind: JobKind) -> Result<Answer> {
     let job = context.meta.view(|state| {
         let database = state.database_or_current(database, session.database.as_deref())?;
         let word = match kind {

@@ -6,10 +6,10 @@ use crate::error::{self, Error, Result};
 use crate::sql::ast::{Objects, TableRef};
 
 /// Table names, each with partition names (empty: all of them); an empty list means every table.
-pub type Chosen = Vec<(String, Vec<String>)>;
+pub(super) type Chosen = Vec<(String, Vec<String>)>;
 
 /// What `objects` names in a database.
-pub fn choose(database: &Database, objects: &Objects) -> Result<Chosen> {
+pub(super) fn choose(database: &Database, objects: &Objects) -> Result<Chosen> {
     let chosen = match objects {
         Objects::All => return Ok(Vec::new()),
         Objects::On(tables) => tables.iter().map(|named| on(database, named)).collect::<Result<Chosen>>()?,

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// replica, version 2.
 pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
     let unpartitioned = partitions == [name];
-    let column = |name: &str, key| Column {
+    let column = |name: &str, key: bool| Column {
         name: name.to_owned(),
         kind: ColumnType::Int,
         nullable: !key,

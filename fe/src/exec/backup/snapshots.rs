@@ -117,10 +117,7 @@ pub(in crate::exec) fn json(info: &SnapshotInfo, tables: &[(String, Vec<String>)
         },
         olap_table_list: owned
             .iter()
-            .map(|(name, partitions)| Listed {
-                name,
-                partition_names: partitions.iter().map(String::as_str).collect(),
-            })
+            .map(|(name, partitions)| Listed { name, partition_names: partitions.iter().map(String::as_str).collect() })
             .collect(),
         view_list: [],
         odbc_table_list: [],

@@ -101,9 +101,9 @@ async fn read(
     })?;
     match info.content {
         Content::All => Ok((info, meta)),
-        Content::MetadataOnly => {
-            Err(Error::not_supported(format!("snapshot '{label}' has metadata only: restoring it is not supported yet")))
-        }
+        Content::MetadataOnly => Err(Error::not_supported(format!(
+            "snapshot '{label}' has metadata only: restoring it is not supported yet"
+        ))),
     }
 }
 

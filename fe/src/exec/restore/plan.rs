@@ -20,7 +20,7 @@ const DYNAMIC_PREFIX: &str = "dynamic_partition.";
 const DYNAMIC_ENABLE: &str = "dynamic_partition.enable";
 
 /// All targets of a restore.
-pub fn targets(
+pub(super) fn targets(
     selected: Vec<Selected>,
     database: &Database,
     options: &Options,
@@ -109,11 +109,7 @@ fn replicas(
 
 /// As in the backup, but out of its colocate group, and with dynamic partitions asleep unless asked otherwise: they would
 /// drop what was just restored.
-fn properties(
-    mut properties: BTreeMap<String, String>,
-    options: &Options,
-    replicas: u32,
-) -> BTreeMap<String, String> {
+fn properties(mut properties: BTreeMap<String, String>, options: &Options, replicas: u32) -> BTreeMap<String, String> {
     properties.remove(COLOCATE_WITH);
     if !options.reserve_dynamic && properties.keys().any(|key| key.starts_with(DYNAMIC_PREFIX)) {
         properties.insert(DYNAMIC_ENABLE.to_owned(), "false".to_owned());
@@ -123,7 +119,7 @@ fn properties(
 }
 
 /// Replicas that have files, over all targets: what is downloaded that many times.
-pub fn replicas_with_files(targets: &[RestoreTarget]) -> u64 {
+pub(super) fn replicas_with_files(targets: &[RestoreTarget]) -> u64 {
     let tablets = targets.iter().flat_map(|target| target.table.tablets());
     let with_files = tablets.filter(|(partition, _)| partition.visible_version > FIRST_VERSION);
     with_files.map(|(_, tablet)| tablet.replicas.len() as u64).sum()
@@ -139,12 +135,7 @@ mod tests {
     const PLAIN: Options =
         Options { timestamp: String::new(), replicas: Replicas::AsBackedUp, reserve_dynamic: false, timeout_s: 1 };
 
-    fn plan(
-        name: &str,
-        backed_up: &Table,
-        existing: Vec<Table>,
-        options: &Options,
-    ) -> Result<RestoreTarget, String> {
+    fn plan(name: &str, backed_up: &Table, existing: Vec<Table>, options: &Options) -> Result<RestoreTarget, String> {
         let mut places = Places::new([(BackendId(1), 0), (BackendId(2), 0)]);
         let selected = vec![Selected { table: table_meta(backed_up), name: name.to_owned() }];
         let targets = targets(selected, &database(existing), options, &mut places);

@@ -21,7 +21,7 @@ const NEVER: [&str; 3] = ["medium_allocation_mode", "storage_medium", "storage_v
 
 /// How many replicas restored partitions get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replicas {
+pub(super) enum Replicas {
     /// As in the backup, as far as there are backends.
     AsBackedUp,
     /// As in the backup, or not at all (`reserve_replica`).
@@ -32,26 +32,26 @@ pub enum Replicas {
 
 /// Checked properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub(super) struct Options {
     /// Which backup of the label.
-    pub timestamp: String,
+    pub(super) timestamp: String,
     /// Replicas.
-    pub replicas: Replicas,
+    pub(super) replicas: Replicas,
     /// Keep `dynamic_partition.enable` as it was.
-    pub reserve_dynamic: bool,
+    pub(super) reserve_dynamic: bool,
     /// Seconds.
-    pub timeout_s: u64,
+    pub(super) timeout_s: u64,
 }
 
 /// Check the properties of a RESTORE.
-pub fn read(properties: &Properties, default_timeout_s: u64) -> Result<Options> {
+pub(super) fn read(properties: &Properties, default_timeout_s: u64) -> Result<Options> {
     let mut left = lower_keys(properties);
-    let timestamp = left.remove("backup_timestamp").ok_or_else(|| Error::invalid("Missing backup_timestamp property"))?;
+    let timestamp =
+        left.remove("backup_timestamp").ok_or_else(|| Error::invalid("Missing backup_timestamp property"))?;
     let number = left.remove("replication_num").map(|value| replicas("replication_num", &value)).transpose()?;
     let allocation = left.remove("replication_allocation").map(|value| allocation(&value)).transpose()?;
     let reserve_replica = switch("reserve_replica", left.remove("reserve_replica"))?;
-    let reserve_dynamic =
-        switch("reserve_dynamic_partition_enable", left.remove("reserve_dynamic_partition_enable"))?;
+    let reserve_dynamic = switch("reserve_dynamic_partition_enable", left.remove("reserve_dynamic_partition_enable"))?;
     let timeout_s = timeout(left.remove("timeout"), default_timeout_s)?;
     if let Some(value) = left.remove("meta_version")
         && value.parse::<i64>().is_err()
@@ -86,15 +86,16 @@ fn switch(key: &str, value: Option<String>) -> Result<bool> {
 
 fn replicas(key: &str, value: &str) -> Result<u32> {
     let number = value.trim().parse().ok().filter(|number| (1..=MAX_REPLICAS).contains(number));
-    number.ok_or_else(|| Error::invalid(format!("Invalid {key} value: {value}; it is a number from 1 to {MAX_REPLICAS}")))
+    number
+        .ok_or_else(|| Error::invalid(format!("Invalid {key} value: {value}; it is a number from 1 to {MAX_REPLICAS}")))
 }
 
 fn allocation(value: &str) -> Result<u32> {
     match value.split_once(':') {
         Some((tag, number)) if tag.trim() == DEFAULT_TAG => replicas("replication_allocation", number),
-        _ => Err(Error::invalid(format!(
-            "Invalid replication_allocation value: {value}; write it as {DEFAULT_TAG}: 3"
-        ))),
+        _ => {
+            Err(Error::invalid(format!("Invalid replication_allocation value: {value}; write it as {DEFAULT_TAG}: 3")))
+        }
     }
 }
 

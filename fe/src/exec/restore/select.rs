@@ -6,15 +6,15 @@ use coffer_repo::{SnapshotMeta, TableMeta};
 
 /// A table of the snapshot with the partitions to restore, and the name it gets.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Selected {
+pub(super) struct Selected {
     /// As in the snapshot, with only the partitions to restore.
-    pub table: TableMeta,
+    pub(super) table: TableMeta,
     /// Its name here.
-    pub name: String,
+    pub(super) name: String,
 }
 
 /// What `objects` names in a snapshot.
-pub fn select(meta: SnapshotMeta, objects: &Objects, label: &str) -> Result<Vec<Selected>> {
+pub(super) fn select(meta: SnapshotMeta, objects: &Objects, label: &str) -> Result<Vec<Selected>> {
     let selected: Vec<Selected> = match objects {
         Objects::All => meta.tables.into_iter().map(whole).collect(),
         Objects::On(named) => named.iter().map(|named| on(&meta, named, label)).collect::<Result<_>>()?,

@@ -47,7 +47,7 @@ const NOT_BRIEF: [&str; 8] =
     ["RestoreObjs", "Progress", "TaskErrMsg", "BytesDone", "BytesTotal", "Files", "Rate", "TimeLeft"];
 
 /// The jobs of a database, oldest first.
-pub fn rows(
+pub(super) fn rows(
     context: &Context,
     session: &Session,
     database: Option<&str>,
@@ -130,10 +130,7 @@ fn unfinished(job: &RestoreJob, progress: &JobProgress) -> Vec<(Key, Option<Back
 /// Bytes on the disks of backends. A leader that did not see the first downloads counts them by their share of tasks.
 fn done(job: &RestoreJob, open: &[(Key, Option<BackendId>)], progress: &JobProgress) -> u64 {
     match &job.state {
-        RestoreState::Pending
-        | RestoreState::Snapshoting
-        | RestoreState::Download
-        | RestoreState::Cancelled => 0,
+        RestoreState::Pending | RestoreState::Snapshoting | RestoreState::Download | RestoreState::Cancelled => 0,
         RestoreState::Commit | RestoreState::Committing | RestoreState::Finished => job.bytes,
         RestoreState::Downloading { done } => {
             let (done, all) = (done.len() as u64, (done.len() + open.len()).max(1) as u64);
