@@ -94,6 +94,11 @@ impl Sink {
         while let Some(chunk) = chunks.blocking_recv() {
             self.push(&chunk)?;
         }
+        self.finish()
+    }
+
+    /// Everything must be there by now.
+    fn finish(&self) -> Result<()> {
         match self.open.as_ref().map(|blob| &blob.wants[0]).or(self.wants.front()) {
             None => Ok(()),
             Some(want) => Err(Error::corrupt(format!(
@@ -174,5 +179,62 @@ impl Blob {
             file.write_all(bytes).context(|| format!("write {}", path.display()))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::plan::fetches;
+    use coffer_repo::{PackId, PackPrefix};
+    use proptest::prelude::*;
+
+    /// The byte of the pack at an offset.
+    fn byte(offset: u64) -> u8 {
+        (offset * 31 % 251) as u8
+    }
+
+    fn bytes(offset: u64, length: u64) -> Vec<u8> {
+        (offset..offset + length).map(byte).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn blobs_are_cut_out_of_chunks_of_any_size(
+            gaps in proptest::collection::vec((0_u64..20, 0_u64..30, 1_usize..3), 1..12), chunk in 1_usize..50,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut at, mut wants) = (16, Vec::new());
+            let mut targets = Targets { dirs: vec![dir.path().to_owned()], files: Vec::new() };
+            for (gap, length, times) in gaps {
+                at += gap;
+                for _ in 0..times {
+                    let file = targets.files.len();
+                    targets.files.push((0, file.to_string().into()));
+                    wants.push(Want { offset: at, length, checksum: Checksum::of(&bytes(at, length)), file });
+                }
+                at += length;
+            }
+            let pack = PackId::random(PackPrefix::random(), 0);
+            let plan = fetches(wants.iter().map(|want| (pack, *want)));
+            prop_assert_eq!(plan.len(), 1);
+            let fetch = plan[0].clone();
+            let content = bytes(fetch.range.start, fetch.range.end - fetch.range.start);
+            let (targets, progress) = (Arc::new(targets), ProgressSink::default());
+            let mut sink = Sink::new(fetch, "p".to_owned(), targets, progress.clone());
+            sink.next_blob().unwrap();
+            for part in content.chunks(chunk) {
+                sink.push(part).unwrap();
+            }
+            sink.finish().unwrap();
+            for want in &wants {
+                let found = std::fs::read(dir.path().join(want.file.to_string())).unwrap();
+                prop_assert_eq!(found, bytes(want.offset, want.length));
+            }
+            let done = progress.get();
+            prop_assert_eq!(done.files_done, wants.len() as u64);
+            prop_assert_eq!(done.bytes_done, wants.iter().map(|want| want.length).sum::<u64>());
+        }
     }
 }

@@ -11,7 +11,9 @@ use coffer_proto::v1;
 use coffer_proto::v1::task_result::Output;
 use coffer_repo::Repository;
 use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_store::faulty::Faulty;
 use coffer_store::{LocalAccess, Store};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -97,8 +99,8 @@ impl Backend {
         }
     }
 
-    async fn upload(&self, tablets: &[u64]) -> Result<v1::Uploaded> {
-        let work = v1::UploadSnapshot {
+    fn upload_work(&self, tablets: &[u64]) -> v1::UploadSnapshot {
+        v1::UploadSnapshot {
             job_id: JOB,
             storage: Some(self.storage()),
             repository: NAME.to_owned(),
@@ -108,8 +110,11 @@ impl Backend {
             tablet_ids: tablets.to_vec(),
             pack_target_bytes: 2_000,
             pack_prefix: PREFIX.to_owned(),
-        };
-        match upload::run(&self.ctx, work).await? {
+        }
+    }
+
+    async fn upload(&self, tablets: &[u64]) -> Result<v1::Uploaded> {
+        match upload::run(&self.ctx, self.upload_work(tablets)).await? {
             Output::Uploaded(uploaded) => Ok(uploaded),
             other => panic!("{other:?}"),
         }
@@ -259,6 +264,27 @@ async fn a_rotten_file_never_gets_into_the_repository() {
     assert!(error.message().contains(path.file_name().unwrap().to_str().unwrap()), "{error}");
     assert!(backend.packs().is_empty());
     assert_eq!(backend.ctx.progress.get().bytes_done, 0);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_now_and_then_is_tried_again() {
+    let backend = Backend::new().await;
+    backend.load_three();
+    let made = backend.make(&ALL).await;
+    // The first put of a pack and of the manifest fails; the first look at a pack does too, when the pack is there.
+    let seen = std::sync::Mutex::new(HashSet::new());
+    let faulty = Faulty::new(backend.store(), move |call| {
+        let kind = if call.path.contains("/packs/") { "pack" } else { "other" };
+        let counts = call.operation == "put" || call.operation == "stat" && kind == "pack";
+        (counts && seen.lock().unwrap().insert((call.operation, kind))).then(|| Error::unavailable("try again"))
+    });
+    let repository = Repository::open(Arc::new(faulty), NAME).await.unwrap();
+    let work = backend.upload_work(&[10, 11, 12]);
+    let uploaded = upload::upload(&backend.ctx, repository, work).await.unwrap();
+    let progress = backend.ctx.progress.get();
+    assert_eq!((progress.bytes_done, progress.files_done), (made.bytes, 3));
+    assert_eq!(backend.packs().len() as u64, uploaded.packs);
+    backend.download(&uploaded.manifest, &ALL).await.unwrap();
 }
 
 #[tokio::test]

@@ -32,11 +32,18 @@ use tokio_util::io::ReaderStream;
 
 /// Run the task.
 pub async fn run(ctx: &TaskContext, work: v1::UploadSnapshot) -> Result<Output> {
-    or_cancelled(ctx, upload(ctx, work)).await.map(Output::Uploaded)
+    let upload = async {
+        let repository = open(ctx, work.storage.as_ref(), &work.repository).await?;
+        upload(ctx, repository, work).await
+    };
+    or_cancelled(ctx, upload).await.map(Output::Uploaded)
 }
 
-async fn upload(ctx: &TaskContext, work: v1::UploadSnapshot) -> Result<v1::Uploaded> {
-    let repository = open(ctx, work.storage.as_ref(), &work.repository).await?;
+pub(super) async fn upload(
+    ctx: &TaskContext,
+    repository: Repository,
+    work: v1::UploadSnapshot,
+) -> Result<v1::Uploaded> {
     let local = LocalPart::new(ctx, &work)?;
     let snapshot = SnapshotId::new(&work.label, &work.timestamp)?;
     if let Some(done) = local.done(&repository, &snapshot).await? {
