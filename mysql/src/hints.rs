@@ -13,13 +13,15 @@ pub fn expand(sql: &str) -> Cow<'_, str> {
         return Cow::Borrowed(sql);
     }
     let mut out = String::with_capacity(sql.len());
-    for (piece, range) in Lexer::new(sql) {
-        let text = &sql[range];
-        match text.strip_prefix("/*!") {
-            Some(inside) if piece == Piece::Opaque => push_expanded(&mut out, inside),
-            _ => out.push_str(text),
+    let mut at = 0;
+    for (_, range) in Lexer::new(sql).filter(|(piece, _)| *piece == Piece::Opaque) {
+        if let Some(inside) = sql[range.clone()].strip_prefix("/*!") {
+            out.push_str(&sql[at..range.start]);
+            push_expanded(&mut out, inside);
+            at = range.end;
         }
     }
+    out.push_str(&sql[at..]);
     Cow::Owned(out)
 }
 
@@ -51,6 +53,7 @@ mod tests {
             ("/*!99999 a\nb */c", "          \n    c"),
             ("/*!4 a */", "   4 a   "),
             ("/*!é", "   é"),
+            ("é /*!é*/ü", "é    é  ü"),
         ] {
             assert_eq!(expand(sql), expected, "{sql}");
         }
