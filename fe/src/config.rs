@@ -26,7 +26,7 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Directories below which a repository `WITH LOCAL` may live. Empty (the default) refuses such repositories.
     pub local_roots: Vec<PathBuf>,
-    /// Level and shape of log lines.
+    /// Level and shape of log lines. Default level `info,openraft=warn`.
     pub log: LogConfig,
 
     /// MySQL connections at a time. Default 1024.
@@ -68,7 +68,7 @@ impl Default for Config {
             http_listen: any(8030),
             grpc_listen: any(9010),
             local_roots: Vec::new(),
-            log: LogConfig::default(),
+            log: LogConfig { level: "info,openraft=warn".to_owned(), ..LogConfig::default() },
             max_connections: 1_024,
             wait_timeout_s: 28_800,
             default_replication_num: 3,

@@ -55,3 +55,6 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_SESSION_VARIABLES: usize = 1_024;
 /// Warnings kept for SHOW WARNINGS.
 pub const MAX_WARNINGS: usize = 64;
+/// Stack of the threads that run queries, for the deepest expression that `sql::depth` lets pass; only what is used takes
+/// memory.
+pub const THREAD_STACK_BYTES: usize = 16 << 20;

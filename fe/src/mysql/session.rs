@@ -1,0 +1,176 @@
+//! One client's conversation: text in, answers out, with what SHOW WARNINGS, SHOW PROCESSLIST and KILL need.
+
+use super::errors::to_server_error;
+use super::reply;
+use crate::error::{Error, Result, number};
+use crate::exec::{self, Answer, Context, Session, filter};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::query::QueryStream;
+use crate::sql;
+use crate::sql::ast::{ObjectName, Show, Statement};
+use async_trait::async_trait;
+use coffer_mysql::{Column, ColumnType, Reply, Row, ServerError};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// A session of the protocol around one of ours.
+pub(super) struct Conversation {
+    context: Context,
+    metrics: Metrics,
+    session: Session,
+    interrupt: Arc<Notify>,
+}
+
+impl Conversation {
+    pub(super) fn new(context: Context, metrics: Metrics, session: Session, interrupt: Arc<Notify>) -> Conversation {
+        let conversation = Conversation { context, metrics, session, interrupt };
+        conversation.idle();
+        conversation
+    }
+
+    fn idle(&self) {
+        let session = &self.session;
+        self.context.processes.update(session.connection, &session.user, session.database.as_deref(), None);
+    }
+
+    async fn run(&mut self, text: &str) -> Result<Answer> {
+        let session = &self.session;
+        let (connection, user, database) = (session.connection, &session.user, session.database.as_deref());
+        self.context.processes.update(connection, user, database, Some(text));
+        let statement = match sql::parse(text) {
+            Ok(statement) => statement,
+            Err(error) => {
+                self.session.warnings.clear();
+                return Err(error);
+            }
+        };
+        if !matches!(statement, Statement::Show(Show::Warnings | Show::Errors)) {
+            self.session.warnings.clear();
+            self.session.error = None;
+        }
+        let interrupted = Arc::clone(&self.interrupt).notified_owned();
+        tokio::select! {
+            answer = exec::execute(&self.context, &mut self.session, statement) => answer,
+            () = interrupted => Err(interrupted_error()),
+        }
+    }
+
+    /// The rows of a query, which KILL may end, and SHOW PROCESSLIST shows until the last.
+    fn watched(&self, query: QueryStream) -> Reply {
+        let columns = query.columns.clone();
+        let busy = Busy { context: self.context.clone(), session: self.session.clone() };
+        let interrupted = Box::pin(Arc::clone(&self.interrupt).notified_owned());
+        let watched = Watched { batches: query.into_rows(), interrupted, _busy: busy };
+        Reply::stream(
+            columns,
+            Box::pin(futures::stream::unfold(Some(watched), |watched| async { next(watched?).await })),
+        )
+    }
+}
+
+struct Watched {
+    batches: BoxStream<'static, Result<Vec<Row>>>,
+    interrupted: Pin<Box<OwnedNotified>>,
+    _busy: Busy,
+}
+
+type Batch = std::result::Result<Vec<Row>, ServerError>;
+
+async fn next(mut watched: Watched) -> Option<(Batch, Option<Watched>)> {
+    tokio::select! {
+        batch = watched.batches.next() => Some(match batch? {
+            Ok(rows) => (Ok(rows), Some(watched)),
+            Err(error) => (Err(to_server_error(&error)), None),
+        }),
+        () = &mut watched.interrupted => Some((Err(to_server_error(&interrupted_error())), None)),
+    }
+}
+
+/// Dropped when the last row is out.
+struct Busy {
+    context: Context,
+    session: Session,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let session = &self.session;
+        self.context.processes.update(session.connection, &session.user, session.database.as_deref(), None);
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        self.context.processes.close(self.session.connection);
+    }
+}
+
+fn interrupted_error() -> Error {
+    Error::cancelled("Query execution was interrupted").numbered(number::INTERRUPTED)
+}
+
+#[async_trait]
+impl coffer_mysql::Session for Conversation {
+    async fn use_database(&mut self, name: &str) -> std::result::Result<(), ServerError> {
+        let used = exec::use_database(&self.context, &mut self.session, name.to_owned());
+        self.idle();
+        used.map(|_| ()).map_err(|error| to_server_error(&error))
+    }
+
+    async fn query(&mut self, sql: &str) -> std::result::Result<Reply, ServerError> {
+        let begun = Instant::now();
+        let answer = self.run(sql).await;
+        self.metrics.statement(answer.as_ref().err(), begun.elapsed());
+        match answer {
+            Ok(Answer::Stream(query)) => Ok(self.watched(query)),
+            Ok(Answer::Rows(set)) => {
+                self.idle();
+                Ok(reply::rows(set))
+            }
+            Ok(Answer::Done(done)) => {
+                self.idle();
+                self.session.warnings.extend(done.warnings.iter().take(limits::MAX_WARNINGS).cloned());
+                Ok(reply::done(done))
+            }
+            Err(error) => {
+                self.idle();
+                let told = to_server_error(&error);
+                tracing::debug!(connection = self.session.connection, code = told.code, %error, "statement failed");
+                self.session.error = Some(error);
+                Err(told)
+            }
+        }
+    }
+
+    async fn reset(&mut self) -> std::result::Result<(), ServerError> {
+        self.session.variables.clear();
+        self.session.warnings.clear();
+        self.session.error = None;
+        Ok(())
+    }
+
+    async fn fields(&mut self, table: &str, pattern: &str) -> std::result::Result<Vec<Column>, ServerError> {
+        let name = ObjectName { database: None, name: table.to_owned() };
+        self.context.meta.view(|state| {
+            let (database, table) =
+                state.table(&name, self.session.database.as_deref()).map_err(|error| to_server_error(&error))?;
+            let columns =
+                table.schema.columns.iter().filter(|column| pattern.is_empty() || filter::like(pattern, &column.name));
+            Ok(columns
+                .map(|column| Column {
+                    table: table.name.clone(),
+                    database: database.name.clone(),
+                    nullable: column.nullable,
+                    key: column.key,
+                    ..Column::new(&column.name, ColumnType::VarString)
+                })
+                .collect())
+        })
+    }
+}

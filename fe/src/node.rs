@@ -1,0 +1,142 @@
+//! Start everything in order, stop it in reverse.
+//!
+//! Ports first, so that a second process on this machine fails at once and with a clear message; then the metadata, which
+//! ends with this frontend leading; then what works on it; then the services. A stop takes no new statements, lets those at
+//! hand finish for a while, and closes the log last. What was acknowledged is durable whatever happens.
+
+use crate::config::Config;
+use crate::error::{Context as _, Error, Result};
+use crate::exec::Context;
+use crate::exec::processes::Processes;
+use crate::metrics::Metrics;
+use crate::mysql::Server;
+use crate::query::Engine;
+use crate::raft::Meta;
+use crate::{backends, http, job, limits, load};
+use coffer_proto::channel;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::time::now_ms;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Run a frontend until `shutdown` begins. Fails when it cannot start: a port is taken, the metadata is in use or damaged.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
+    Node::bind(config).await?.serve(shutdown).await
+}
+
+/// A frontend that has its ports but does not serve yet.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    mysql: TcpListener,
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
+/// What runs beside the services.
+struct Parts {
+    context: Context,
+    metrics: Metrics,
+}
+
+impl Node {
+    /// Take the ports. A configured port of 0 becomes a real one.
+    pub async fn bind(mut config: Config) -> Result<Node> {
+        config.check()?;
+        let mysql = listen("mysql_listen", &mut config.mysql_listen).await?;
+        let http = listen("http_listen", &mut config.http_listen).await?;
+        let grpc = listen("grpc_listen", &mut config.grpc_listen).await?;
+        Ok(Node { config, mysql, http, grpc })
+    }
+
+    /// The settings, with real ports.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Serve until `shutdown` begins or the metadata log fails.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
+        let Node { config, mysql, http, grpc } = self;
+        let config = Arc::new(config);
+        let meta = Meta::open(&config.meta_dir, &config.grpc_address()).await?;
+        let parts = start(meta.clone(), Arc::clone(&config), &shutdown)?;
+        tracing::info!(
+            mysql = %config.mysql_listen,
+            http = %config.http_listen,
+            grpc = %config.grpc_listen,
+            meta_dir = %config.meta_dir.display(),
+            "frontend is up"
+        );
+        let outcome = services(parts, (mysql, http, grpc), &meta, &shutdown).await;
+        if !shutdown.finish(limits::STOP_TIMEOUT).await {
+            tracing::warn!(seconds = limits::STOP_TIMEOUT.as_secs(), "statements still running are cut off");
+        }
+        meta.stop().await;
+        tracing::info!("frontend stopped");
+        outcome
+    }
+}
+
+fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> {
+    let backends = backends::start(meta.clone(), Arc::clone(&config), shutdown.clone());
+    let loads = load::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
+    let engine = Engine::new(meta.clone(), backends.clone(), &config)?;
+    let jobs = job::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
+    let context = Context {
+        meta,
+        backends,
+        loads,
+        engine,
+        jobs,
+        config,
+        processes: Processes::default(),
+        started_ms: now_ms(),
+    };
+    Ok(Parts { context, metrics: Metrics::new()? })
+}
+
+/// Everything that listens, until the stop, or until one of them or the log fails.
+async fn services(
+    parts: Parts,
+    (mysql, http_listener, grpc): (TcpListener, TcpListener, TcpListener),
+    meta: &Meta,
+    shutdown: &Shutdown,
+) -> Result<()> {
+    let Parts { context, metrics } = parts;
+    let server = Server::new(context.clone(), metrics.clone(), shutdown.clone());
+    shutdown.spawn(server.run(mysql));
+    let (grpc_stop, http_stop) = (shutdown.token(), shutdown.token());
+    let internal = channel::server()
+        .add_service(load::service::service(context.loads.clone()))
+        .serve_with_incoming_shutdown(channel::incoming(grpc), async move { grpc_stop.cancelled().await });
+    let pages = axum::serve(http_listener, http::router(context, metrics))
+        .with_graceful_shutdown(async move { http_stop.cancelled().await });
+    let mut internal = shutdown.spawn(internal);
+    let mut pages = shutdown.spawn(pages.into_future());
+    let ended = |what: &str| Error::bug(format!("the {what} service died"));
+    tokio::select! {
+        () = shutdown.begun() => Ok(()),
+        error = meta.failed() => Err(error),
+        served = &mut internal => match served {
+            Ok(served) => served.map_err(|error| Error::unavailable(format!("gRPC service: {error}"))),
+            Err(_) => Err(ended("gRPC")),
+        },
+        served = &mut pages => match served {
+            Ok(served) => served.context(|| "HTTP service"),
+            Err(_) => Err(ended("HTTP")),
+        },
+    }
+}
+
+async fn listen(option: &str, address: &mut SocketAddr) -> Result<TcpListener> {
+    let listener = TcpListener::bind(*address).await.map_err(|error| {
+        let advice = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; another process has this port: stop it or choose another port",
+            _ => "",
+        };
+        Error::unavailable(format!("cannot listen on {address} (option {option}): {error}{advice}"))
+    })?;
+    *address = listener.local_addr().context(|| "look at a listener")?;
+    Ok(listener)
+}
