@@ -211,6 +211,10 @@ impl Link {
 
     fn welcome(&self, said: &v1::Registered) {
         tracing::info!(backend = %self.id, address = %self.address, version = %said.version, "backend is up");
+        let before = self.hub.registry.status(self.id).map(|status| status.start_ms);
+        if before != Some(said.start_time_ms) {
+            self.hub.tasks.restarted(self.id);
+        }
         self.hub.tasks.reconnected(self.id);
         self.hub.registry.up(self.id, said);
         self.hub.registry.jobs_held(self.id, &said.jobs);

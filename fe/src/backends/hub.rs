@@ -6,7 +6,9 @@ use super::tasks::Tasks;
 use crate::config::Config;
 use coffer_proto::ids::{BackendId, TransactionId};
 use coffer_proto::v1;
+use coffer_stdx::time::now_ms;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast;
 
 /// Events kept for receivers that are slow.
@@ -37,6 +39,8 @@ pub(super) struct Hub {
     pub(super) tasks: Tasks,
     pub(super) brokers: Brokers,
     pub(super) events: broadcast::Sender<Event>,
+    /// When this process began, and how many ids it gave.
+    serial: (u64, AtomicU64),
 }
 
 impl Hub {
@@ -47,7 +51,13 @@ impl Hub {
             tasks: Tasks::default(),
             brokers: Brokers::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
+            serial: (now_ms(), AtomicU64::new(0)),
         }
+    }
+
+    /// The end of a task id that no process of this cluster gave before.
+    pub(super) fn unique(&self) -> String {
+        format!("{}-{}", self.serial.0, self.serial.1.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Where backends answer: those that ever registered with this leader.

@@ -5,8 +5,10 @@
 //! frontend ([`brokers`]). Nothing here is replicated: a new leader starts empty and hears everything again within a
 //! second; what a backend holds that nobody claims any more is removed after each report ([`reconcile`]).
 //!
-//! A task is known by its id. [`Backends::run`] sends it, sends it again after a reconnect, and answers with its result;
-//! dropping the future cancels the task. Running the same id twice at a time is one task.
+//! A task is known by its id, and a backend answers a repeated id with the result it had: so an id is used again only for
+//! the very same work; [`Backends::unique`] helps where that is not so. [`Backends::run`] sends it, sends it again after a
+//! reconnect, and answers with its result; dropping the future cancels the task. Running the same id twice at a time is
+//! one task.
 //!
 //! Crash of this process: backends finish what they do and keep results only as files; the next leader runs the same ids
 //! again, and a repeated task gives the same result.
@@ -42,6 +44,9 @@ use tokio::sync::{broadcast, watch};
 
 /// How long a task waits for a backend that went away before its caller hears of it.
 pub const DEAD_AFTER: Duration = Duration::from_secs(15);
+
+/// How long cancelled tasks are waited for.
+pub const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The handle that everything above uses; cloned freely.
 #[derive(Clone, Debug)]
@@ -113,6 +118,26 @@ impl Backends {
     /// the ones on that host before others.
     pub fn storage(&self, state: &State, repository: &Repository, near: &str) -> Result<v1::StorageSpec> {
         storage::spec(&self.hub.brokers, &state.brokers, repository, near)
+    }
+
+    /// The end of a task id that was never used before.
+    pub fn unique(&self) -> String {
+        self.hub.unique()
+    }
+
+    /// Wait until the cancelled tasks whose ids begin with one of these have ended on a backend, at most [`SETTLE_WITHIN`].
+    pub async fn settled(&self, backend: BackendId, prefixes: &[String]) {
+        let wait = async {
+            let mut ended = self.hub.tasks.ended();
+            while self.hub.tasks.stopping(backend, prefixes) {
+                if ended.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(SETTLE_WITHIN, wait).await.is_err() {
+            tracing::warn!(%backend, "cancelled tasks did not end in time");
+        }
     }
 
     /// Do a task on a backend and wait for its result. `Unavailable` when the backend stays away for [`DEAD_AFTER`],

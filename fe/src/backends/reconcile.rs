@@ -68,8 +68,7 @@ async fn drop_garbage(meta: &Meta, backends: &Backends, due: &[BackendId]) {
 }
 
 async fn drop_tablets(backends: &Backends, backend: BackendId, tablets: Vec<TabletId>) {
-    let (Some(first), Some(last)) = (tablets.first(), tablets.last()) else { return };
-    let id = format!("drop/{first}-{last}-{}", tablets.len());
+    let id = format!("drop/0/{}", backends.unique());
     let work = Work::Drop(v1::DropTablets { tablet_ids: tablets.iter().map(|tablet| tablet.0).collect() });
     match backends.run(backend, id, work).await {
         Ok(_) => {
@@ -91,7 +90,7 @@ async fn release(meta: &Meta, backends: &Backends) {
 
 async fn release_one(backends: &Backends, backend: BackendId, job: JobId) {
     let work = Work::Release(v1::ReleaseJob { job_id: job.0 });
-    match backends.run(backend, format!("release/{job}/{backend}"), work).await {
+    match backends.run(backend, format!("release/{job}/{}", backends.unique()), work).await {
         Ok(_) => tracing::info!(%backend, %job, "released a job that is over"),
         // It says so again when it registers the next time.
         Err(error) if backends.presence(backend) != Presence::Up => {

@@ -40,6 +40,8 @@ struct Queue {
     pending: BTreeMap<String, Pending>,
     unsent: BTreeSet<String>,
     cancels: BTreeSet<String>,
+    /// Cancelled, and not known to have ended.
+    stopping: BTreeSet<String>,
     notify: Arc<Notify>,
 }
 
@@ -50,9 +52,17 @@ struct Inner {
 }
 
 /// All tasks on their way.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Tasks {
     inner: Arc<Mutex<Inner>>,
+    /// Changes when a cancelled task ended.
+    ended: watch::Sender<()>,
+}
+
+impl Default for Tasks {
+    fn default() -> Tasks {
+        Tasks { inner: Arc::default(), ended: watch::Sender::new(()) }
+    }
 }
 
 /// Somebody waits for a task.
@@ -147,6 +157,7 @@ impl Tasks {
         if pending.handles == 0 {
             if pending.sent {
                 queue.cancels.insert(id.to_owned());
+                queue.stopping.insert(id.to_owned());
             }
             queue.pending.remove(id);
             queue.unsent.remove(id);
@@ -186,6 +197,26 @@ impl Tasks {
         }
     }
 
+    /// Changes when a cancelled task ended.
+    pub fn ended(&self) -> watch::Receiver<()> {
+        self.ended.subscribe()
+    }
+
+    /// Whether a cancelled task with one of these beginnings may still run.
+    pub fn stopping(&self, backend: BackendId, prefixes: &[String]) -> bool {
+        let inner = self.inner();
+        let queue = inner.queues.get(&backend);
+        queue.is_some_and(|queue| queue.stopping.iter().any(|id| prefixes.iter().any(|begin| id.starts_with(begin))))
+    }
+
+    /// A backend that started anew runs nothing.
+    pub fn restarted(&self, backend: BackendId) {
+        if let Some(queue) = self.inner().queues.get_mut(&backend) {
+            queue.stopping.clear();
+            self.ended.send_replace(());
+        }
+    }
+
     /// Progress from a backend.
     pub fn progress(&self, backend: BackendId, said: v1::TaskProgress) {
         let inner = self.inner();
@@ -198,6 +229,9 @@ impl Tasks {
     pub fn finished(&self, backend: BackendId, said: v1::TaskResult) {
         let mut inner = self.inner();
         let Some(queue) = inner.queues.get_mut(&backend) else { return };
+        if queue.stopping.remove(&said.id) {
+            self.ended.send_replace(());
+        }
         let Some(pending) = queue.pending.get_mut(&said.id) else { return };
         let result = match said.error {
             Some(error) => Err(status::from_wire(&error)),
@@ -272,6 +306,7 @@ mod tests {
         drop(first);
         assert!(!tasks.has_next(B));
         drop(second);
+        assert!(tasks.stopping(B, &["a".to_owned()]) && !tasks.stopping(B, &["b".to_owned()]));
         let again = tasks.submit(B, "a".to_owned(), work()).unwrap();
         assert_eq!(sent(&tasks), "cancel a");
         assert_eq!(sent(&tasks), "task a 7");
@@ -280,6 +315,8 @@ mod tests {
         assert_eq!(sent(&tasks), "cancel a");
         drop(unsent);
         assert!(!tasks.has_next(B), "what was never sent needs no cancel");
+        tasks.finished(B, result("a", Some(Error::cancelled("stopped"))));
+        assert!(!tasks.stopping(B, &["a".to_owned()]));
     }
 
     #[test]

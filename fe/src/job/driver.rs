@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 const REPLAN_AFTER: Duration = Duration::from_millis(500);
 
 /// Start and stop drivers with leadership, until shutdown.
-pub(super) async fn supervise(mut runner: Runner, shutdown: Shutdown) {
+pub(super) async fn supervise(runner: Runner, shutdown: Shutdown) {
     let mut applied = runner.meta.applied();
     let mut leadership = runner.meta.leadership();
     let mut now = Leadership::default();
@@ -43,7 +43,6 @@ pub(super) async fn supervise(mut runner: Runner, shutdown: Shutdown) {
             token = shutdown.token();
             driven.clear();
             now = leading;
-            runner.term = now.term;
         }
         if now.leading {
             driven.retain(|_, driver| !driver.is_finished());
@@ -107,8 +106,6 @@ struct Driver {
     running: JoinSet<Event>,
     handles: HashMap<Key, AbortHandle>,
     keys: HashMap<Id, Key>,
-    /// Tasks started so far, so that each try has an id of its own.
-    started: u64,
 }
 
 impl Driver {
@@ -120,7 +117,6 @@ impl Driver {
             running: JoinSet::new(),
             handles: HashMap::new(),
             keys: HashMap::new(),
-            started: 0,
         }
     }
 
@@ -203,9 +199,8 @@ impl Driver {
                 }
                 Action::Start(task) => {
                     self.memory.started(&task);
-                    self.started += 1;
                     let key = task.key;
-                    let handle = self.running.spawn(self.runner.clone().perform(self.job, task, self.started));
+                    let handle = self.running.spawn(self.runner.clone().perform(self.job, task));
                     self.keys.insert(handle.id(), key);
                     self.handles.insert(key, handle);
                 }

@@ -41,7 +41,7 @@ pub struct Jobs {
 /// Drive all jobs while this frontend leads; ends with `shutdown`.
 pub fn start(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Jobs {
     let board = ProgressBoard::default();
-    let runner = Runner { meta, backends, config, board: board.clone(), term: 0 };
+    let runner = Runner { meta, backends, config, board: board.clone() };
     shutdown.spawn(driver::supervise(runner, shutdown.clone()));
     Jobs { board }
 }

@@ -33,31 +33,32 @@ pub(super) struct Runner {
     pub(super) backends: Backends,
     pub(super) config: Arc<Config>,
     pub(super) board: ProgressBoard,
-    /// The Raft term of this leader.
-    pub(super) term: u64,
 }
 
 impl Runner {
     /// Run a task to its end.
-    pub(super) async fn perform(self, job: JobId, task: Task, number: u64) -> Event {
+    pub(super) async fn perform(self, job: JobId, task: Task) -> Event {
         let key = task.key;
-        let outcome = self.run(job, task, number).await;
+        let outcome = self.run(job, task).await;
         if let Err(error) = &outcome {
             tracing::warn!(%job, task = %key, %error, "a task of a job failed");
         }
         Event { key, now_ms: now_ms(), outcome }
     }
 
-    async fn run(&self, job: JobId, task: Task, number: u64) -> Result<Fact> {
+    async fn run(&self, job: JobId, task: Task) -> Result<Fact> {
         match (task.key, task.backend) {
-            (Key::Snapshot(backend), _) => self.snapshot(job, backend, &task, number).await,
+            (Key::Snapshot(backend), _) => self.snapshot(job, backend, &task).await,
             (Key::Upload(part), Some(backend)) => self.upload(job, backend, part, &task).await,
             (Key::Prepare(backend), _) => self.prepare(job, backend, &task).await,
             (Key::Download(part), Some(backend)) => self.download(job, backend, part, &task).await,
             (Key::Activate(backend), _) => self.activate(job, backend, &task).await,
             (Key::Release(backend), _) => {
+                let running = ["snapshot", "upload", "prepare", "download", "activate"];
+                self.backends.settled(backend, &running.map(|kind| format!("{kind}/{job}/"))).await;
                 let work = Work::Release(v1::ReleaseJob { job_id: job.0 });
-                self.send(job, (task.key, backend), format!("release/{job}/{backend}"), work).await.map(|_| Fact::Done)
+                let id = format!("release/{job}/{}", self.backends.unique());
+                self.send(job, (task.key, backend), id, work).await.map(|_| Fact::Done)
             }
             (Key::Meta, _) => within(self.write_meta(job)).await.map(Fact::Meta),
             (Key::Info, _) => within(self.write_info(job)).await.map(|_| Fact::Done),
@@ -101,12 +102,12 @@ impl Runner {
         Repository::open(coffer_store::open(&spec, &access)?, &name).await
     }
 
-    async fn snapshot(&self, job: JobId, backend: BackendId, task: &Task, number: u64) -> Result<Fact> {
+    async fn snapshot(&self, job: JobId, backend: BackendId, task: &Task) -> Result<Fact> {
         let tablets =
             task.tablets.iter().map(|(tablet, version)| v1::TabletVersion { tablet_id: tablet.0, version: *version });
         let work = Work::MakeSnapshot(v1::MakeSnapshot { job_id: job.0, tablets: tablets.collect() });
-        // Each try has other tablets, hence an id of its own, also in another term.
-        let id = format!("snapshot/{job}/{}-{number}", self.term);
+        // Each try has other tablets, hence an id of its own.
+        let id = format!("snapshot/{job}/{}", self.backends.unique());
         match self.send(job, (task.key, backend), id, work).await? {
             Some(Output::Snapshot(made)) => {
                 let counts = Counts { bytes: made.bytes, files: made.files, rows: made.rows };
