@@ -65,6 +65,31 @@ async fn a_directory_behind_a_broker_keeps_the_contract() -> Result<()> {
     broker.ended.await.unwrap()
 }
 
+/// With the smallest budget, so that one put at a time has memory for its parts. `COFFER_TEST_S3` and its companions are
+/// those of coffer-store's own test against a real service.
+#[tokio::test]
+async fn s3_behind_a_broker_keeps_the_contract() -> Result<()> {
+    let Ok(endpoint) = std::env::var("COFFER_TEST_S3") else {
+        eprintln!("COFFER_TEST_S3 is not set: the contract is not tested against S3 behind a broker");
+        return Ok(());
+    };
+    let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let dir = tempfile::tempdir()?;
+    let broker = start(dir.path()).await?;
+    let folder = dir.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let properties = [
+        ("s3.endpoint", endpoint),
+        ("s3.access_key", variable("COFFER_TEST_S3_KEY", "testkey")),
+        ("s3.secret_key", variable("COFFER_TEST_S3_SECRET", "testsecret")),
+        ("use_path_style", "true".to_owned()),
+    ];
+    let spec = v1::StorageSpec {
+        properties: properties.map(|(key, value)| (key.to_owned(), value)).into(),
+        ..spec(format!("s3://coffer-test/{folder}"), &[&broker.address])
+    };
+    suite::run(open(&spec, &LocalAccess::default())?, "suite").await
+}
+
 /// One request over plain HTTP/1.0.
 async fn get(address: &str, path: &str) -> Result<String> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
