@@ -7,7 +7,8 @@
 //! also a repeat before it, uploads again under new pack names (what the first try left is in the job's pack folder and
 //! goes away with the job if it fails, or stays unused if it succeeds); a repeat after it answers from the file.
 
-use crate::task::context::TaskContext;
+use crate::sync;
+use crate::task::context::{ProgressSink, TaskContext};
 use crate::transfer::limits::{FILES_PER_BATCH, PACK_SLOTS, PACKS_PER_TASK};
 use crate::transfer::source::{self, FileAt, Source};
 use crate::transfer::{RunId, blocking, open, or_cancelled};
@@ -26,8 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio_util::io::ReaderStream;
 
 /// Run the task.
@@ -185,19 +185,16 @@ impl Uploader<'_> {
 
     async fn try_pack(&self, files: &[PackFile]) -> Result<PackId> {
         let id = PackId::random(self.prefix, self.part as u8);
-        let (progress, sent) = (self.ctx.progress.clone(), Arc::new(AtomicU64::new(0)));
-        let count = Arc::clone(&sent);
-        let body = PackBody::new(files.to_vec(), move |bytes| {
-            count.fetch_add(bytes, Ordering::Relaxed);
-            progress.add(bytes, 0);
-        });
+        let attempt = Attempt::new(&self.ctx.progress);
+        let sent = attempt.clone();
+        let body = PackBody::new(files.to_vec(), move |bytes| sent.add(bytes));
         match self.repository.put_pack(&id, body, packed_bytes(files)).await {
             Ok(()) => {
                 self.ctx.progress.add(0, files.len() as u64);
                 Ok(id)
             }
             Err(error) => {
-                self.ctx.progress.take_back(sent.load(Ordering::Relaxed));
+                attempt.take_back();
                 if error.kind() == ErrorKind::AlreadyExists {
                     // Not known to be this one's: it stays, and the name is drawn again.
                     return Err(Error::unavailable(error.message()));
@@ -221,6 +218,34 @@ impl Uploader<'_> {
             self.repository.put_manifest(&self.snapshot, &written.name, body.boxed(), written.bytes).await
         };
         Policy::STORE.run(put).await
+    }
+}
+
+/// Progress of one try at a pack. The body reads ahead in a thread of its own, which may go on for a moment after the try
+/// has failed; what it reads then no longer counts.
+#[derive(Clone)]
+struct Attempt {
+    progress: ProgressSink,
+    /// Bytes so far; `None` once the try has failed.
+    sent: Arc<Mutex<Option<u64>>>,
+}
+
+impl Attempt {
+    fn new(progress: &ProgressSink) -> Attempt {
+        Attempt { progress: progress.clone(), sent: Arc::new(Mutex::new(Some(0))) }
+    }
+
+    fn add(&self, bytes: u64) {
+        if let Some(sent) = sync::lock(&self.sent).as_mut() {
+            *sent += bytes;
+            self.progress.add(bytes, 0);
+        }
+    }
+
+    fn take_back(&self) {
+        if let Some(sent) = sync::lock(&self.sent).take() {
+            self.progress.take_back(sent);
+        }
     }
 }
 
