@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Longest time to wait for a TCP connection and the handshake.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+/// Lines of a cell that are printed vertically.
+const CELL_LINES: usize = 8;
+
 /// Where a frontend answers, and as whom.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
@@ -65,13 +68,19 @@ impl Row {
         &self.cells
     }
 
-    /// As the `mariadb` client prints a row after `\G`.
+    /// As the `mariadb` client prints a row after `\G`; of a long cell only the first lines.
     pub(crate) fn vertical(&self, number: usize) -> String {
         let width = self.cells.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         let stars = "*".repeat(27);
         let mut text = format!("{stars} {number}. row {stars}");
         for (name, value) in &self.cells {
-            text.push_str(&format!("\n{name:>width$}: {}", value.as_deref().unwrap_or("NULL")));
+            let value = value.as_deref().unwrap_or("NULL");
+            let shown: Vec<&str> = value.lines().take(CELL_LINES).collect();
+            text.push_str(&format!("\n{name:>width$}: {}", shown.join("\n")));
+            let more = value.lines().count().saturating_sub(CELL_LINES);
+            if more > 0 {
+                text.push_str(&format!("\n... {more} more lines"));
+            }
         }
         text
     }

@@ -77,7 +77,11 @@ struct Stat {
 }
 
 fn stat_of(pid: u32) -> Option<Stat> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    let mut stat = parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+    // A killed process is a zombie as soon as its first thread is gone; the others may hold its ports a little longer.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    stat.ended = stat.ended && threads() <= 1;
+    Some(stat)
 }
 
 /// The name in parentheses may hold anything, also parentheses: the fields follow its last one.
