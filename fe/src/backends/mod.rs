@@ -194,3 +194,6 @@ impl Backends {
 async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,11 +12,14 @@ use coffer_proto::ids::{BackendId, JobId, TabletId};
 use coffer_proto::v1;
 use coffer_proto::v1::task::Work;
 use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Tablets in one DropTablets task.
 const DROP_BATCH: usize = 10_000;
+/// A backend that takes longer to drop tablets is asked again after its next report.
+const DROP_WITHIN: Duration = Duration::from_secs(60);
 /// The state changes often; looking for what it no longer claims at most this often is soon enough.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -70,13 +73,18 @@ async fn drop_garbage(meta: &Meta, backends: &Backends, due: &[BackendId]) {
 async fn drop_tablets(backends: &Backends, backend: BackendId, tablets: Vec<TabletId>) {
     let id = format!("drop/0/{}", backends.unique());
     let work = Work::Drop(v1::DropTablets { tablet_ids: tablets.iter().map(|tablet| tablet.0).collect() });
-    match backends.run(backend, id, work).await {
+    match within(backends.run(backend, id, work)).await {
         Ok(_) => {
             tracing::info!(%backend, tablets = tablets.len(), "dropped tablets that nobody claims");
             backends.hub.registry.forget_tablets(backend, &tablets);
         }
         Err(error) => tracing::warn!(%backend, %error, "could not drop tablets; the next report tries again"),
     }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = |_| Error::timeout(format!("no result within {} s", DROP_WITHIN.as_secs()));
+    tokio::time::timeout(DROP_WITHIN, work).await.map_err(late)?
 }
 
 /// Release jobs that backends held when they registered and that are over.
@@ -90,7 +98,7 @@ async fn release(meta: &Meta, backends: &Backends) {
 
 async fn release_one(backends: &Backends, backend: BackendId, job: JobId) {
     let work = Work::Release(v1::ReleaseJob { job_id: job.0 });
-    match backends.run(backend, format!("release/{job}/{}", backends.unique()), work).await {
+    match within(backends.run(backend, format!("release/{job}/{}", backends.unique()), work)).await {
         Ok(_) => tracing::info!(%backend, %job, "released a job that is over"),
         // It says so again when it registers the next time.
         Err(error) if backends.presence(backend) != Presence::Up => {

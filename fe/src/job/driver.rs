@@ -262,3 +262,7 @@ async fn changed(applied: &mut tokio::sync::watch::Receiver<u64>, differs: impl 
         }
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

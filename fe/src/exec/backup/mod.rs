@@ -69,8 +69,9 @@ pub async fn backup(context: &Context, session: &Session, statement: Backup) -> 
 /// left is removed by label and second.
 fn free_timestamp(state: &State, label: &str, now_ms: u64) -> String {
     let taken = |text: &str| state.backups.values().any(|job| job.label == label && job.timestamp == text);
-    let seconds = (0u64..).map(|later| timestamp_text(now_ms + later * 1_000));
-    seconds.into_iter().find(|text| !taken(text)).unwrap_or_else(|| timestamp_text(now_ms))
+    let mut seconds = (0u64..).map(|later| timestamp_text(now_ms + later * 1_000));
+    // Each job takes one second at most, so there is a free one.
+    seconds.find(|text| !taken(text)).unwrap_or_default()
 }
 
 /// SHOW BACKUP.
