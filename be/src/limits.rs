@@ -28,7 +28,7 @@ pub const KEPT_ERROR_LOGS: usize = 200;
 pub const SCAN_BATCH_ROWS: usize = 8 << 10;
 /// Batches waiting for a slow reader of a scan.
 pub const SCAN_QUEUE: usize = 4;
-/// Scans that read files at the same time.
+/// Scans that read files at the same moment; others wait for their turn.
 pub const SCANS: usize = 32;
 /// Tasks known at once, running, waiting, or done and not told; the leader waits with more.
 pub const TASKS: usize = 4_096;

@@ -28,16 +28,31 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::task::JoinHandle;
 
 /// Takes the rows of one load for this backend.
 #[derive(Debug)]
 pub struct Receiver {
     deps: LoadDeps,
     schema: Arc<Schema>,
-    writer: Option<LoadWriter>,
+    writer: Writer,
     buffers: BTreeMap<u64, Buffer>,
+    /// Bytes in memory, in buffers and in the file being written.
     buffered: usize,
     held: Held,
+}
+
+/// The writer, or the file work that has it.
+#[derive(Debug)]
+enum Writer {
+    Idle(LoadWriter),
+    /// A file of a full tablet is being written while more rows come in.
+    Busy {
+        task: JoinHandle<Result<LoadWriter>>,
+        bytes: usize,
+    },
+    /// File work failed, and the load with it.
+    Gone,
 }
 
 /// Rows of one tablet that are not in a file yet, in the order they came: first the runs, then the batches.
@@ -59,7 +74,7 @@ impl Receiver {
         Ok(Receiver {
             deps: deps.clone(),
             schema,
-            writer: Some(LoadWriter::begin(&deps.store, transaction)?),
+            writer: Writer::Idle(LoadWriter::begin(&deps.store, transaction)?),
             buffers: BTreeMap::new(),
             buffered: 0,
             held: deps.memory.hold(),
@@ -76,9 +91,10 @@ impl Receiver {
         let full = buffer.total >= TABLET_BUFFER_BYTES;
         self.hold(self.buffered + bytes);
         if full && let Some(buffer) = self.buffers.remove(&tablet) {
-            let bytes = buffer.bytes;
-            self.with_writer(move |writer, schema| write_files(writer, schema, vec![(tablet, buffer)])).await?;
-            self.hold(self.buffered - bytes);
+            self.write_behind(tablet, buffer).await?;
+        }
+        if self.held.is_over() {
+            self.wait().await?;
         }
         if self.held.is_over() {
             self.put_aside().await?;
@@ -91,7 +107,7 @@ impl Receiver {
         let work: Work = std::mem::take(&mut self.buffers).into_iter().collect();
         self.with_writer(move |writer, schema| write_files(writer, schema, work)).await?;
         self.hold(0);
-        let writer = self.writer.take().ok_or_else(gone)?;
+        let writer = self.idle().await?;
         let written = blocking(move || writer.finish()).await?;
         for (_, rows, bytes) in &written {
             self.deps.metrics.written_rows.inc_by(*rows);
@@ -130,21 +146,44 @@ impl Receiver {
         Ok(())
     }
 
+    /// Write the file of a full tablet, while more rows come in.
+    async fn write_behind(&mut self, tablet: u64, buffer: Buffer) -> Result<()> {
+        let (mut writer, schema, bytes) = (self.idle().await?, self.schema.clone(), buffer.bytes);
+        let write = move || write_files(&mut writer, &schema, vec![(tablet, buffer)]).map(|()| writer);
+        self.writer = Writer::Busy { task: tokio::spawn(blocking(write)), bytes };
+        Ok(())
+    }
+
+    /// Wait for the file being written.
+    async fn wait(&mut self) -> Result<()> {
+        let writer = self.idle().await?;
+        self.writer = Writer::Idle(writer);
+        Ok(())
+    }
+
+    /// The writer, once it is idle; the caller puts it back.
+    async fn idle(&mut self) -> Result<LoadWriter> {
+        match std::mem::replace(&mut self.writer, Writer::Gone) {
+            Writer::Idle(writer) => Ok(writer),
+            Writer::Busy { task, bytes } => {
+                let writer = task.await.map_err(|_| Error::bug("writing a file of a load panicked"))??;
+                self.hold(self.buffered - bytes);
+                Ok(writer)
+            }
+            Writer::Gone => Err(Error::cancelled("the load failed before")),
+        }
+    }
+
     /// Run file work with the writer; when it fails, the writer is gone and the load with it.
     async fn with_writer<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut LoadWriter, &Schema) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let mut writer = self.writer.take().ok_or_else(gone)?;
-        let schema = self.schema.clone();
+        let (mut writer, schema) = (self.idle().await?, self.schema.clone());
         let (writer, done) = blocking(move || work(&mut writer, &schema).map(|done| (writer, done))).await?;
-        self.writer = Some(writer);
+        self.writer = Writer::Idle(writer);
         Ok(done)
     }
-}
-
-fn gone() -> Error {
-    Error::cancelled("the load failed before")
 }
 
 /// Write one run per tablet.

@@ -3,7 +3,7 @@
 use crate::limits::SCAN_BATCH_ROWS;
 use crate::tablet::meta::FIRST_VERSION;
 use crate::tablet::rowset::{from_arrow, from_parquet};
-use crate::tablet::{Tablet, TabletMeta, TabletStore};
+use crate::tablet::{DataFile, Tablet, TabletMeta, TabletStore};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use coffer_proto::v1;
@@ -11,23 +11,32 @@ use coffer_stdx::error::Context;
 use coffer_stdx::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
-/// A scan whose tablets are all here at their versions.
+/// Rows of a batch without columns: beyond any batch that has some, far below what row counts hold.
+const COUNT_ROWS: u64 = 1 << 30;
+
+/// A scan whose tablets are all here at their versions. It holds no thread between batches.
 #[derive(Debug)]
 pub struct Scan {
     store: Arc<TabletStore>,
-    tablets: Vec<(Arc<Tablet>, TabletMeta)>,
+    tablets: VecDeque<(Arc<Tablet>, TabletMeta)>,
     schema: SchemaRef,
+    /// Files of the current tablet that were not opened yet.
+    files: Option<(Arc<Tablet>, VecDeque<DataFile>)>,
+    open: Option<OpenFile>,
+    /// Rows that batches without columns still stand for.
+    counted: u64,
+    /// Rows until the limit.
     left: u64,
 }
 
 impl Scan {
     /// Find the tablets. NotFound, Conflict or Corrupt when one is missing, behind or bad: another replica may have it.
-    /// `columns` are the types of the wanted columns in output order.
     pub fn open(store: &Arc<TabletStore>, ticket: &v1::ScanTicket) -> Result<Scan> {
-        let mut tablets = Vec::with_capacity(ticket.tablets.len());
+        let mut tablets = VecDeque::with_capacity(ticket.tablets.len());
         let mut schema = None;
         for wanted in &ticket.tablets {
             // A tablet that nothing was loaded into is nowhere.
@@ -45,89 +54,129 @@ impl Scan {
             if schema.is_none() {
                 schema = Some(projected(&meta, &ticket.columns)?);
             }
-            tablets.push((tablet, meta));
+            tablets.push_back((tablet, meta));
         }
-        let left = if ticket.limit == 0 { u64::MAX } else { ticket.limit };
         Ok(Scan {
             store: store.clone(),
             tablets,
             schema: schema.unwrap_or_else(|| Arc::new(ArrowSchema::empty())),
-            left,
+            files: None,
+            open: None,
+            counted: 0,
+            left: if ticket.limit == 0 { u64::MAX } else { ticket.limit },
         })
     }
 
-    /// The columns of every batch; without columns when no tablet has rows.
+    /// The columns of every batch; none when no tablet was ever loaded into.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Give all batches to `emit`, until it wants no more. Blocking.
-    pub fn run(mut self, mut emit: impl FnMut(RecordBatch) -> bool) -> Result<()> {
-        for (tablet, meta) in std::mem::take(&mut self.tablets) {
-            let columns: Vec<String> = self.schema.fields().iter().map(|field| field.name().clone()).collect();
-            if columns.is_empty() {
-                if !self.count(meta.rows(), &mut emit)? {
-                    return Ok(());
-                }
-                continue;
+    /// The next batch, or the end. Blocking.
+    pub fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while self.left > 0 {
+            if self.counted > 0 {
+                return self.count().map(Some);
             }
-            for file in meta.files() {
-                let read = self.file(&tablet, &file.name, &mut emit);
-                match read.context(|| format!("tablet {}, file {}", tablet.id(), file.name)) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(()),
-                    Err(error) => return Err(self.judge(&tablet, error)),
+            if let Some(file) = &mut self.open {
+                match file.next(&self.schema, self.left) {
+                    Ok(Some(batch)) => {
+                        self.left -= batch.num_rows() as u64;
+                        return Ok(Some(batch));
+                    }
+                    Ok(None) => self.open = None,
+                    Err(error) => return Err(self.judge(error)),
+                }
+            } else if let Some((tablet, files)) = &mut self.files {
+                let Some(file) = files.pop_front() else {
+                    self.files = None;
+                    continue;
+                };
+                match OpenFile::new(tablet, &file.name, &self.schema, self.left) {
+                    Ok(open) => self.open = Some(open),
+                    Err(error) => return Err(self.judge(error)),
+                }
+            } else {
+                let Some((tablet, meta)) = self.tablets.pop_front() else { break };
+                if self.schema.fields().is_empty() {
+                    self.counted = meta.rows();
+                } else {
+                    let files = meta.rowsets.into_iter().flat_map(|rowset| rowset.files).collect();
+                    self.files = Some((tablet, files));
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A file that is gone or broken makes its tablet bad, unless the tablet was dropped meanwhile.
-    fn judge(&self, tablet: &Arc<Tablet>, error: Error) -> Error {
-        let still = self.store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, tablet));
+    fn judge(&mut self, error: Error) -> Error {
+        let Some((tablet, _)) = self.files.take() else { return error };
+        let still = self.store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, &tablet));
         if still && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
             self.store.mark_bad(tablet.id(), error.message());
-            return Error::corrupt(error.message());
+            return Error::corrupt(format!("tablet {}: {error}", tablet.id()));
         }
-        error
+        Error::new(error.kind(), format!("tablet {}: {error}", tablet.id()))
     }
 
-    /// Batches without columns that stand for so many rows.
-    fn count(&mut self, rows: u64, emit: &mut impl FnMut(RecordBatch) -> bool) -> Result<bool> {
-        let mut rows = rows.min(self.left);
+    /// A batch without columns that stands for many rows.
+    fn count(&mut self) -> Result<RecordBatch> {
+        let rows = self.counted.min(self.left).min(COUNT_ROWS);
         self.left -= rows;
-        while rows > 0 {
-            // Far beyond any batch that has columns, far below what row counts can hold.
-            let some = rows.min(1 << 30);
-            let options = RecordBatchOptions::new().with_row_count(Some(some as usize));
-            let batch = RecordBatch::try_new_with_options(self.schema.clone(), vec![], &options).map_err(from_arrow)?;
-            if !emit(batch) {
-                return Ok(false);
+        self.counted -= rows;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows as usize));
+        RecordBatch::try_new_with_options(self.schema.clone(), vec![], &options).map_err(from_arrow)
+    }
+}
+
+/// A file being read.
+struct OpenFile {
+    name: String,
+    reader: ParquetRecordBatchReader,
+    /// For each wanted column its position in what the reader gives; `None` when the file does not have it.
+    positions: Vec<Option<usize>>,
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenFile").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl OpenFile {
+    fn new(tablet: &Tablet, name: &str, schema: &SchemaRef, limit: u64) -> Result<OpenFile> {
+        let open = || -> Result<OpenFile> {
+            let file = File::open(tablet.file_path(name))?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(from_parquet)?;
+            let there = builder.schema();
+            let root = |field: &Arc<Field>| there.fields().iter().position(|known| known.name() == field.name());
+            let roots: Vec<Option<usize>> = schema.fields().iter().map(root).collect();
+            let mut sorted: Vec<usize> = roots.iter().flatten().copied().collect();
+            sorted.sort_unstable();
+            sorted.dedup();
+            let positions = roots.iter().map(|root| root.and_then(|root| sorted.binary_search(&root).ok())).collect();
+            let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
+            let mut builder = builder.with_projection(mask).with_batch_size(SCAN_BATCH_ROWS);
+            if let Ok(limit) = usize::try_from(limit) {
+                builder = builder.with_limit(limit);
             }
-            rows -= some;
-        }
-        Ok(self.left > 0)
+            Ok(OpenFile { name: name.to_owned(), reader: builder.build().map_err(from_parquet)?, positions })
+        };
+        open().context(|| format!("file {name}"))
     }
 
-    fn file(&mut self, tablet: &Tablet, name: &str, emit: &mut impl FnMut(RecordBatch) -> bool) -> Result<bool> {
-        let (reader, positions) = open_file(tablet, name, &self.schema, self.left)?;
-        for batch in reader {
-            let batch = batch.map_err(|error| Error::corrupt(error.to_string()))?;
-            let batch = if batch.num_rows() as u64 > self.left { batch.slice(0, self.left as usize) } else { batch };
-            self.left -= batch.num_rows() as u64;
-            let column = |(position, field): (&Option<usize>, &Arc<Field>)| match position {
-                Some(at) => batch.column(*at).clone(),
-                None => new_null_array(field.data_type(), batch.num_rows()),
-            };
-            let columns: Vec<ArrayRef> = positions.iter().zip(self.schema.fields()).map(column).collect();
-            let batch = RecordBatch::try_new(self.schema.clone(), columns)
-                .map_err(|error| Error::corrupt(format!("columns do not fit the schema: {error}")))?;
-            if !emit(batch) || self.left == 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    fn next(&mut self, schema: &SchemaRef, left: u64) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.reader.next() else { return Ok(None) };
+        let batch = batch.map_err(|error| Error::corrupt(format!("file {}: {error}", self.name)))?;
+        let batch = if batch.num_rows() as u64 > left { batch.slice(0, left as usize) } else { batch };
+        let column = |(position, field): (&Option<usize>, &Arc<Field>)| match position {
+            Some(at) => batch.column(*at).clone(),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        };
+        let columns: Vec<ArrayRef> = self.positions.iter().zip(schema.fields()).map(column).collect();
+        let fits = RecordBatch::try_new(schema.clone(), columns);
+        fits.map(Some).map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.name)))
     }
 }
 
@@ -141,30 +190,6 @@ fn projected(meta: &TabletMeta, columns: &[String]) -> Result<SchemaRef> {
         })
     };
     Ok(Arc::new(ArrowSchema::new(columns.iter().map(field).collect::<Result<Vec<Field>>>()?)))
-}
-
-/// A reader of the wanted columns, and for each of them its position in what the reader gives.
-fn open_file(
-    tablet: &Tablet,
-    name: &str,
-    schema: &SchemaRef,
-    limit: u64,
-) -> Result<(ParquetRecordBatchReader, Vec<Option<usize>>)> {
-    let file = File::open(tablet.file_path(name))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(from_parquet)?;
-    let there = builder.schema();
-    let root = |field: &Arc<Field>| there.fields().iter().position(|known| known.name() == field.name());
-    let roots: Vec<Option<usize>> = schema.fields().iter().map(root).collect();
-    let mut sorted: Vec<usize> = roots.iter().flatten().copied().collect();
-    sorted.sort_unstable();
-    sorted.dedup();
-    let positions = roots.iter().map(|root| root.and_then(|root| sorted.binary_search(&root).ok())).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
-    let mut builder = builder.with_projection(mask).with_batch_size(SCAN_BATCH_ROWS);
-    if let Ok(limit) = usize::try_from(limit) {
-        builder = builder.with_limit(limit);
-    }
-    Ok((builder.build().map_err(from_parquet)?, positions))
 }
 
 #[cfg(test)]
@@ -200,13 +225,13 @@ mod tests {
 
     fn rows(store: &Arc<TabletStore>, ticket: &v1::ScanTicket) -> Result<Vec<String>> {
         let mut rows = Vec::new();
-        Scan::open(store, ticket)?.run(|batch| {
+        let mut scan = Scan::open(store, ticket)?;
+        while let Some(batch) = scan.next()? {
             for row in 0..batch.num_rows() {
                 let value = |array: &ArrayRef| arrow::util::display::array_value_to_string(array, row).unwrap();
                 rows.push(batch.columns().iter().map(value).collect::<Vec<_>>().join(","));
             }
-            true
-        })?;
+        }
         Ok(rows)
     }
 

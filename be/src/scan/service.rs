@@ -5,6 +5,7 @@ use crate::metrics::Metrics;
 use crate::scan::read::Scan;
 use crate::tablet::TabletStore;
 use crate::task::blocking;
+use arrow::array::RecordBatch;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::FlightService;
@@ -23,6 +24,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+/// Batches read at a time.
+const READ_AHEAD: usize = 4;
+
 /// The Flight service.
 #[derive(Debug, Clone)]
 pub struct ScanService {
@@ -40,32 +44,61 @@ impl ScanService {
     async fn scan(&self, ticket: Ticket) -> Result<BoxStream<'static, Result<FlightData, Status>>> {
         let ticket = v1::ScanTicket::decode(ticket.ticket)
             .map_err(|error| Error::invalid(format!("the ticket of a scan cannot be read: {error}")))?;
-        let place = self.places.clone().acquire_owned().await.map_err(|_| Error::cancelled("this backend stops"))?;
         let scan = Scan::open(&self.store, &ticket)?;
         self.metrics.scans.inc();
-        let (schema, metrics) = (scan.schema(), self.metrics.clone());
-        let (batches, receiver) = mpsc::channel(SCAN_QUEUE);
-        tokio::spawn(async move {
-            let errors = batches.clone();
-            let scanned = blocking(move || {
-                let _place = place;
-                scan.run(|batch| {
-                    metrics.scan_rows.inc_by(batch.num_rows() as u64);
-                    // A reader that went away ends the scan.
-                    batches.blocking_send(Ok(batch)).is_ok()
-                })
-            });
-            if let Err(error) = scanned.await {
-                tracing::warn!(%error, "scan failed");
-                let _ = errors.send(Err(FlightError::Tonic(Box::new(status::to_status(&error))))).await;
-            }
-        });
+        let (schema, (batches, receiver)) = (scan.schema(), mpsc::channel(SCAN_QUEUE));
+        tokio::spawn(self.clone().pump(scan, batches));
         let encoded = FlightDataEncoderBuilder::new()
             .with_schema(schema)
             .with_max_flight_data_size(MESSAGE_BYTES)
             .build(ReceiverStream::new(receiver));
         Ok(encoded.map_err(Status::from).boxed())
     }
+}
+
+type Batches = mpsc::Sender<Result<RecordBatch, FlightError>>;
+
+impl ScanService {
+    /// Read a few batches at a time and hand them on. A slow reader holds neither a thread nor a place, so scans that
+    /// wait for each other at the frontend cannot block one another here.
+    async fn pump(self, mut scan: Scan, batches: Batches) {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = self.places.clone().acquire_owned().await else { return };
+            let read = blocking(move || {
+                let some: Vec<_> = std::iter::from_fn(|| scan.next().transpose()).take(READ_AHEAD).collect();
+                Ok((scan, some))
+            });
+            let read = read.await;
+            drop(place);
+            let (back, some) = match read {
+                Ok(read) => read,
+                Err(error) => return fail(&batches, &error).await,
+            };
+            let ended = some.len() < READ_AHEAD;
+            scan = back;
+            for batch in some {
+                match batch {
+                    Ok(batch) => {
+                        self.metrics.scan_rows.inc_by(batch.num_rows() as u64);
+                        if batches.send(Ok(batch)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => return fail(&batches, &error).await,
+                }
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+}
+
+async fn fail(batches: &Batches, error: &Error) {
+    tracing::warn!(%error, "scan failed");
+    // A reader that went away does not want to know.
+    let _ = batches.send(Err(FlightError::Tonic(Box::new(status::to_status(error))))).await;
 }
 
 fn not_supported<T>(what: &str) -> Result<T, Status> {

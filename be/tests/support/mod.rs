@@ -1,6 +1,6 @@
 //! A frontend of a hundred lines and backends in this process.
 
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "a module of each test, which uses a part of it")]
 
 use arrow_flight::Ticket;
 use arrow_flight::decode::FlightRecordBatchStream;
