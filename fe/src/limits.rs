@@ -42,6 +42,8 @@ pub const MAX_COLUMN_NAME_CHARS: usize = 256;
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a start waits for this frontend to lead.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a start may take to apply the log behind the last snapshot.
+pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// Log entries after which the state is written as a snapshot.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
 /// Log entries kept behind a snapshot.

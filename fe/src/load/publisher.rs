@@ -427,3 +427,67 @@ fn judge(result: Result<Option<Output>>) -> Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::tests::{begin, finish, loads, state_of};
+
+    fn failures(errors: &[Error]) -> Result<Option<Output>> {
+        let failure = |(tablet, error): (usize, &Error)| v1::TabletFailure {
+            tablet_id: tablet as u64,
+            error: Some(status::to_wire(error)),
+        };
+        let failures = errors.iter().enumerate().map(failure).collect();
+        Ok(Some(Output::Tablets(v1::TabletsDone { failures })))
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let (away, gap, disk) = (Error::unavailable("away"), Error::conflict("gap"), Error::no_space("full"));
+        let first = HashSet::from([TabletId(0)]);
+        assert_eq!(judge(Ok(None)), Verdict::Done(HashSet::new()));
+        assert_eq!(judge(failures(&[])), Verdict::Done(HashSet::new()));
+        assert_eq!(judge(failures(std::slice::from_ref(&gap))), Verdict::Done(first));
+        let both = HashSet::from([TabletId(0), TabletId(1)]);
+        assert_eq!(judge(failures(&[gap, disk.clone()])), Verdict::Faulty(Some(both), disk.clone()));
+        assert_eq!(judge(Err(disk.clone())), Verdict::Faulty(None, disk));
+        assert_eq!(judge(Err(away.clone())), Verdict::Away(away));
+    }
+
+    /// Wait until a transaction is in a state, while the publisher works.
+    async fn until(loads: &Loads, plan: &v1::LoadPlan, wanted: &str) {
+        let shutdown = Shutdown::new();
+        let mut applied = loads.shared.meta.applied();
+        let task = shutdown.spawn(run(loads.clone(), loads.shared.backends.events(), shutdown.clone()));
+        while state_of(&loads.shared.meta, plan) != wanted {
+            applied.changed().await.unwrap();
+        }
+        shutdown.begin();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_load_past_its_deadline_is_aborted() {
+        let (loads, meta) = loads(1).await;
+        let plan = loads.begin(&begin("known")).await.unwrap();
+        let (db, table) = meta.view(|state| {
+            let transaction = &state.transactions[&TransactionId(plan.transaction_id)];
+            (transaction.db, transaction.table)
+        });
+        let late = Command::BeginTransaction { label: "late".to_owned(), db, table, now_ms: 0, deadline_ms: 1 };
+        let crate::meta::command::Outcome::Created(id) = meta.propose(late).await.unwrap() else { panic!("no id") };
+        until(&loads, &v1::LoadPlan { transaction_id: id, ..v1::LoadPlan::default() }, "ABORTED").await;
+        assert_eq!(state_of(&meta, &plan), "PREPARE");
+    }
+
+    #[tokio::test]
+    async fn a_committed_load_of_a_dropped_table_does_not_wait_for_ever() {
+        let (loads, meta) = loads(1).await;
+        let plan = loads.begin(&begin("l")).await.unwrap();
+        assert_eq!(loads.finish(&finish(&plan, 3)).await, Ok(false));
+        let db = meta.view(|state| state.transactions[&TransactionId(plan.transaction_id)].db);
+        meta.propose(Command::DropTable { db, table: TableId(plan.table_id) }).await.unwrap();
+        until(&loads, &plan, "VISIBLE").await;
+    }
+}

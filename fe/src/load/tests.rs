@@ -7,7 +7,7 @@ use coffer_proto::v1::{FinishLoadRequest, TabletWritten};
 use coffer_table::{Column, ColumnType, Schema};
 use std::collections::BTreeMap;
 
-async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
+pub(super) async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
     let meta = Meta::in_memory();
     let addresses = (1..4).map(|port| ("b".to_owned(), port)).collect();
     meta.propose(Command::AddBackends { addresses, now_ms: 0 }).await.unwrap();
@@ -42,12 +42,12 @@ async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
     (Loads::new(meta.clone(), backends, config, Shutdown::new()), meta)
 }
 
-fn begin(label: &str) -> Begin {
+pub(super) fn begin(label: &str) -> Begin {
     Begin { database: "d".to_owned(), table: "t".to_owned(), label: label.to_owned(), timeout_s: 0 }
 }
 
 /// All rows of the first tablet, on so many of its replicas.
-fn finish(plan: &v1::LoadPlan, replicas: usize) -> FinishLoadRequest {
+pub(super) fn finish(plan: &v1::LoadPlan, replicas: usize) -> FinishLoadRequest {
     let tablet = &plan.tablets[0];
     let written = TabletWritten {
         tablet_id: tablet.tablet_id,
@@ -58,7 +58,7 @@ fn finish(plan: &v1::LoadPlan, replicas: usize) -> FinishLoadRequest {
     FinishLoadRequest { transaction_id: plan.transaction_id, tablets: vec![written], rows: 3, bytes: 9 }
 }
 
-fn state_of(meta: &Meta, plan: &v1::LoadPlan) -> &'static str {
+pub(super) fn state_of(meta: &Meta, plan: &v1::LoadPlan) -> &'static str {
     meta.view(|state| state.transactions[&TransactionId(plan.transaction_id)].state.name())
 }
 

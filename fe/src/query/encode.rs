@@ -216,7 +216,9 @@ mod tests {
     use datafusion::arrow::datatypes::IntervalDayTime;
     use std::sync::Arc;
 
-    fn shown(array: impl Array + 'static) -> (ColumnType, Vec<String>) {
+    type Shown = (ColumnType, Vec<String>);
+
+    fn shown(array: impl Array + 'static) -> Shown {
         let batch = RecordBatch::try_from_iter_with_nullable([("c", Arc::new(array) as ArrayRef, true)]).unwrap();
         let kind = columns(&batch.schema())[0].kind;
         (kind, rows(&batch).unwrap().iter().map(|row| row[0].to_string()).collect())
@@ -233,7 +235,7 @@ mod tests {
         let large = Decimal128Array::from(vec![10_i128.pow(38) - 1]).with_precision_and_scale(38, 0).unwrap();
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None])]);
         let interval = IntervalDayTimeArray::from(vec![IntervalDayTime::new(1, 0)]);
-        let cases: Vec<((ColumnType, Vec<String>), ColumnType, &[&str])> = vec![
+        let cases: Vec<(Shown, ColumnType, &[&str])> = vec![
             (shown(NullArray::new(1)), ColumnType::Null, &["NULL"]),
             (shown(BooleanArray::from(vec![Some(true), Some(false), None])), ColumnType::Tiny, &["1", "0", "NULL"]),
             (shown(Int32Array::from(vec![-1])), ColumnType::Long, &["-1"]),

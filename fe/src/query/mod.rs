@@ -61,6 +61,8 @@ const BATCH_ROWS: usize = 8_192;
 const MIN_PARTITIONS: usize = 2;
 /// Stack of a thread that plans; only what is used takes memory.
 const PLAN_STACK_BYTES: usize = 64 << 20;
+/// How the engine complains of two results of one name, which MySQL allows.
+const SAME_NAMES: &str = "require unique expression names";
 /// Users of memory named in the error when there is not enough.
 const NAMED_CONSUMERS: usize = 3;
 
@@ -130,13 +132,12 @@ impl Engine {
         };
         parsed.fix_names(&pinned, wanted.catalog);
         let context = self.context(state, caller, pinned);
-        let plan = async {
-            let plan = context.state().statement_to_plan(parsed.into_statement()).await?;
-            let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-            reading.verify_plan(&plan)?;
-            Ok::<_, DataFusionError>(plan)
-        };
-        let plan = plan.await.map_err(|error| from_engine(&error))?;
+        let mut plan = plan_statement(&context, parsed.clone()).await;
+        if plan.as_ref().is_err_and(|error| error.message().contains(SAME_NAMES)) {
+            parsed.name_expressions();
+            plan = plan_statement(&context, parsed).await;
+        }
+        let plan = plan.map_err(|error| from_engine(&error))?;
         Ok((context, plan))
     }
 
@@ -157,6 +158,13 @@ impl Engine {
         }
         context
     }
+}
+
+async fn plan_statement(context: &SessionContext, parsed: Parsed) -> Result<LogicalPlan, DataFusionError> {
+    let plan = context.state().statement_to_plan(parsed.into_statement()).await?;
+    let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    reading.verify_plan(&plan)?;
+    Ok(plan)
 }
 
 /// Settings and functions that all sessions share.

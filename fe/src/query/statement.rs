@@ -47,7 +47,7 @@ const CATALOG_COLUMNS: [&str; 24] = [
 ];
 
 /// A statement that parses.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Parsed {
     statement: Statement,
 }
@@ -78,7 +78,10 @@ pub(super) fn parse(text: &str) -> Result<Parsed> {
 }
 
 impl Parsed {
-    pub(super) fn into_statement(self) -> Statement {
+    pub(super) fn into_statement(mut self) -> Statement {
+        if let Some(inner) = query_of(&mut self.statement) {
+            let _ = inner.visit(&mut Exponents);
+        }
         self.statement
     }
 
@@ -150,6 +153,21 @@ fn check_kind(statement: &Statement) -> Result<()> {
     }
 }
 
+impl Parsed {
+    /// Name every expression of the result: for statements in which the engine finds two of the same name.
+    pub(super) fn name_expressions(&mut self) {
+        let Some(select) = first_select(&mut self.statement) else { return };
+        for (number, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::UnnamedExpr(expr) = &*item
+                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            {
+                let alias = sql::Ident::new(format!("{expr} ({number})"));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+    }
+}
+
 /// The SELECT that names the columns of a statement.
 fn first_select(statement: &mut Statement) -> Option<&mut sql::Select> {
     let Statement::Statement(statement) = statement else { return None };
@@ -201,6 +219,31 @@ impl VisitorMut for FoldCatalog {
         let mut parts: Vec<_> = parts.collect();
         if parts.len() >= 2 && parts[parts.len() - 2].value.eq_ignore_ascii_case(INFORMATION_SCHEMA) {
             parts.iter_mut().for_each(|ident| ident.value.make_ascii_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `1.5e300` is a DOUBLE, as in MySQL, while `1.5` is exact: the engine would take both as decimals.
+struct Exponents;
+
+impl VisitorMut for Exponents {
+    type Break = ();
+
+    // After its children, so that the number in the new expression is not visited again.
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(value) = expr
+            && let sql::Value::Number(digits, _) = &value.value
+            && digits.contains(['e', 'E'])
+        {
+            let text = Expr::Value(sql::Value::SingleQuotedString(digits.clone()).into());
+            *expr = Expr::Cast {
+                kind: sql::CastKind::Cast,
+                expr: Box::new(text),
+                data_type: sql::DataType::Double(sql::ExactNumberInfo::None),
+                array: false,
+                format: None,
+            };
         }
         ControlFlow::Continue(())
     }
