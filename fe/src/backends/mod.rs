@@ -114,10 +114,15 @@ impl Backends {
         self.hub.brokers.status(name, address)
     }
 
-    /// How to reach the storage of a repository, seen from `near` (a host name, or empty): brokers that are alive first,
-    /// the ones on that host before others.
-    pub fn storage(&self, state: &State, repository: &Repository, near: &str) -> Result<v1::StorageSpec> {
-        storage::spec(&self.hub.brokers, &state.brokers, repository, near)
+    /// How to reach the storage of a repository: brokers that are alive first, those on the host `near` before others;
+    /// among equals `turn` decides, so that work spreads.
+    pub fn storage(
+        &self,
+        state: &State,
+        repository: &Repository,
+        (near, turn): (&str, u64),
+    ) -> Result<v1::StorageSpec> {
+        storage::spec(&self.hub.brokers, &state.brokers, repository, (near, turn))
     }
 
     /// The end of a task id that was never used before.

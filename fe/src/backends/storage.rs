@@ -18,11 +18,12 @@ fn rank(brokers: &Brokers, name: &str, address: &str, near: &str) -> Option<(u8,
     Some((tried, u8::from(host != near)))
 }
 
+/// `near`: the host of who will use it; `turn`: brokers that are as good as each other take turns.
 pub(super) fn spec(
     brokers: &Brokers,
     groups: &BTreeMap<String, BrokerGroup>,
     repository: &Repository,
-    near: &str,
+    (near, turn): (&str, u64),
 ) -> Result<StorageSpec> {
     let mut spec = StorageSpec {
         location: repository.location.clone(),
@@ -34,6 +35,9 @@ pub(super) fn spec(
     let ranked = group.addresses.iter().filter_map(|address| Some((rank(brokers, name, address, near)?, address)));
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|(rank, _)| *rank);
+    for equals in ranked.chunk_by_mut(|(one, _), (other, _)| one == other) {
+        equals.rotate_left((turn % equals.len() as u64) as usize);
+    }
     spec.brokers = ranked.into_iter().map(|(_, address)| address.clone()).collect();
     if spec.brokers.is_empty() {
         return Err(none_alive(brokers, name, &group.addresses));
@@ -80,8 +84,10 @@ mod tests {
         }
         brokers.pinged("b", "dead:1", Err(Error::unavailable("broker dead:1: refused")));
         let access = Access::Broker("b".to_owned());
-        let found = spec(&brokers, &groups, &repository(access), "near").unwrap();
+        let found = spec(&brokers, &groups, &repository(access.clone()), ("near", 0)).unwrap();
         assert_eq!(found.brokers, ["near:1", "far:1", "new:1"]);
+        let firsts = [0, 1, 2].map(|turn| spec(&brokers, &groups, &repository(access.clone()), ("", turn)).unwrap());
+        assert_eq!(firsts.map(|spec| spec.brokers[0].clone()), ["far:1", "near:1", "far:1"]);
         assert_eq!(found.properties["k"], "v");
     }
 
@@ -90,16 +96,16 @@ mod tests {
         let brokers = Brokers::default();
         brokers.pinged("b", "dead:1", Err(Error::unavailable("broker dead:1: refused")));
         let repository = |name: &str| repository(Access::Broker(name.to_owned()));
-        let error = spec(&brokers, &groups(&["dead:1"]), &repository("b"), "").unwrap_err();
+        let error = spec(&brokers, &groups(&["dead:1"]), &repository("b"), ("", 0)).unwrap_err();
         assert!(error.message().starts_with("failed to find alive broker: b (broker dead:1: refused)"), "{error}");
-        assert!(spec(&brokers, &groups(&[]), &repository("b"), "").unwrap_err().message().contains("no address"));
-        let error = spec(&brokers, &groups(&[]), &repository("c"), "").unwrap_err();
+        assert!(spec(&brokers, &groups(&[]), &repository("b"), ("", 0)).unwrap_err().message().contains("no address"));
+        let error = spec(&brokers, &groups(&[]), &repository("c"), ("", 0)).unwrap_err();
         assert_eq!(error.message(), "broker does not exist: c");
     }
 
     #[test]
     fn direct_access_needs_no_broker() {
-        let found = spec(&Brokers::default(), &BTreeMap::new(), &repository(Access::S3), "").unwrap();
+        let found = spec(&Brokers::default(), &BTreeMap::new(), &repository(Access::S3), ("", 0)).unwrap();
         assert!(found.brokers.is_empty());
     }
 }

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// How long a statement talks to a repository before it gives up.
 pub const REPOSITORY_WITHIN: Duration = Duration::from_secs(18);
+/// The MySQL number of errors without a number of their own.
+const COMMON_ERROR: u16 = 1105;
 const DELETE_IF_EXISTS: &str = "delete_if_exists";
 
 /// CREATE [READ ONLY] REPOSITORY.
@@ -92,7 +94,7 @@ async fn prove(context: &Context, wanted: &Repository) -> Result<()> {
 }
 
 fn store(context: &Context, repository: &Repository) -> Result<std::sync::Arc<dyn coffer_store::Store>> {
-    let spec = context.meta.view(|state| context.backends.storage(state, repository, &context.config.host))?;
+    let spec = context.meta.view(|state| context.backends.storage(state, repository, (&context.config.host, 0)))?;
     coffer_store::open(&spec, &LocalAccess { roots: context.config.local_roots.clone() })
 }
 
@@ -109,7 +111,9 @@ pub async fn within<T>(what: &str, work: impl Future<Output = Result<T>>) -> Res
             REPOSITORY_WITHIN.as_secs()
         ))
     };
-    tokio::time::timeout(REPOSITORY_WITHIN, work).await.map_err(late)?
+    let outcome = tokio::time::timeout(REPOSITORY_WITHIN, work).await.map_err(late)?;
+    // What a storage denies is not a privilege of this cluster that the user lacks.
+    outcome.map_err(|error| if error.number() == 0 { error.numbered(COMMON_ERROR) } else { error })
 }
 
 /// DROP REPOSITORY. What is at the location stays.
@@ -132,7 +136,7 @@ pub fn show(context: &Context) -> Answer {
                 Access::Hdfs => ("-", "HDFS"),
                 Access::Local => ("-", "LOCAL"),
             };
-            let reachable = context.backends.storage(state, repository, &context.config.host);
+            let reachable = context.backends.storage(state, repository, (&context.config.host, 0));
             set.rows.push(vec![
                 Some(repository.id.to_string()),
                 Some(repository.name.clone()),

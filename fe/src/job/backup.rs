@@ -34,7 +34,10 @@ pub fn plan(job: &BackupJob, memory: &Memory, facts: &Facts) -> Vec<Action> {
         return clean_up(job, memory, facts);
     }
     let deadline = job.times.created.saturating_add(job.timeout_s.saturating_mul(1_000));
-    if facts.now_ms >= deadline {
+    // The commit may be in the repository already, written before a restart: it is asked for once before time runs out.
+    let late = facts.now_ms >= deadline;
+    let committing = matches!(job.state, BackupState::UploadInfo { .. }) && !memory.has_failed(Key::Info);
+    if late && !committing {
         let text = format!("backup job with label {} did not end within {} s", job.label, job.timeout_s);
         return common::cancel(job.id, &Error::timeout(text), facts.now_ms);
     }
@@ -61,7 +64,7 @@ pub fn plan(job: &BackupJob, memory: &Memory, facts: &Facts) -> Vec<Action> {
         BackupState::UploadInfo { .. } => do_here(Key::Info, memory, facts),
         BackupState::Finished | BackupState::Cancelled => Vec::new(),
     };
-    if !matches!(actions.first(), Some(Action::Propose(_))) {
+    if !late && !matches!(actions.first(), Some(Action::Propose(_))) {
         actions.push(Action::WakeAt(deadline));
     }
     actions

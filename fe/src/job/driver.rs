@@ -14,6 +14,7 @@ use super::runner::Runner;
 use super::{backup, restore};
 use crate::backends::Presence;
 use crate::catalog::job::{BackupState, RestoreState};
+use crate::meta::command::Command;
 use crate::meta::state::State;
 use crate::raft::Leadership;
 use coffer_proto::ids::JobId;
@@ -192,6 +193,7 @@ impl Driver {
             match action {
                 Action::Propose(command) => {
                     proposed = true;
+                    note(self.job, &command);
                     if let Err(error) = self.runner.meta.propose(command).await {
                         self.refused(&error, seen).await;
                         return None;
@@ -247,6 +249,19 @@ impl Driver {
             outcome: Err(Error::bug(format!("task {key} ended without a result: {error}"))),
         });
         self.memory.observe(event);
+    }
+}
+
+/// What a job goes through, for the log.
+fn note(job: JobId, command: &Command) {
+    match command {
+        Command::AdvanceBackup { from, to, .. } => tracing::info!(%job, %from, to = to.name(), "backup goes on"),
+        Command::AdvanceRestore { from, to, .. } => tracing::info!(%job, %from, ?to, "restore goes on"),
+        Command::CancelJob { error, .. } => {
+            tracing::warn!(%job, kind = %error.kind, error = %error.message, "a job fails");
+        }
+        Command::JobCleaned { .. } => tracing::info!(%job, "nothing is left of a job but its record"),
+        other => tracing::debug!(%job, ?other, "a job records progress"),
     }
 }
 

@@ -92,6 +92,11 @@ impl Memory {
         }
     }
 
+    /// Whether this leader tried it and it did not work.
+    pub fn has_failed(&self, key: Key) -> bool {
+        self.tasks.get(&key).is_some_and(|task| task.failures > 0)
+    }
+
     /// How many tasks run on a backend.
     pub fn running_on(&self, backend: BackendId) -> usize {
         self.tasks.values().filter(|task| task.running && task.backend == Some(backend)).count()

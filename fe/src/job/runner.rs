@@ -87,17 +87,23 @@ impl Runner {
     }
 
     /// How `backend` (or this process) reaches a repository, and the name of that repository in its paths.
-    fn storage(&self, repository: RepositoryId, backend: Option<BackendId>) -> Result<(v1::StorageSpec, String)> {
+    fn storage(
+        &self,
+        repository: RepositoryId,
+        backend: Option<BackendId>,
+        part: u32,
+    ) -> Result<(v1::StorageSpec, String)> {
         self.meta.view(|state| {
             let found = state.repositories.get(&repository);
             let found = found.ok_or_else(|| Error::not_found(format!("Repository {repository} does not exist")))?;
             let host = backend.and_then(|id| state.backends.get(&id)).map_or(self.config.host.as_str(), |b| &b.host);
-            Ok((self.backends.storage(state, found, host)?, found.remote_name.clone()))
+            let turn = backend.map_or(0, |backend| backend.0) + u64::from(part);
+            Ok((self.backends.storage(state, found, (host, turn))?, found.remote_name.clone()))
         })
     }
 
     async fn open(&self, repository: RepositoryId) -> Result<Repository> {
-        let (spec, name) = self.storage(repository, None)?;
+        let (spec, name) = self.storage(repository, None, 0)?;
         let access = LocalAccess { roots: self.config.local_roots.clone() };
         Repository::open(coffer_store::open(&spec, &access)?, &name).await
     }
@@ -123,7 +129,7 @@ impl Runner {
             Some((job.repository, job.label.clone(), job.timestamp.clone(), job.pack_prefix.clone()))
         };
         let (repository, label, timestamp, pack_prefix) = self.meta.view(find).ok_or_else(|| gone(job))?;
-        let (storage, name) = self.storage(repository, Some(backend))?;
+        let (storage, name) = self.storage(repository, Some(backend), part)?;
         let work = Work::Upload(v1::UploadSnapshot {
             job_id: job.0,
             storage: Some(storage),
@@ -174,7 +180,7 @@ impl Runner {
             };
             Ok::<_, Error>((job.repository, work))
         })??;
-        let (storage, name) = self.storage(repository, Some(backend))?;
+        let (storage, name) = self.storage(repository, Some(backend), part)?;
         (work.storage, work.repository) = (Some(storage), name);
         let id = format!("download/{job}/{part}");
         match self.send(job, (task.key, backend), id, Work::Download(work)).await? {

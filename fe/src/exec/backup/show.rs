@@ -169,6 +169,7 @@ impl Cells {
             unfinished.take(MAX_LISTED).map(|(key, backend)| format!("[{key}={backend}]")).collect();
         let moving = open.iter().filter_map(|(key, _)| Some((key, known(key).filter(|task| task.running)?)));
         let moving = moving.filter(|(key, _)| matches!(key, Key::Upload(_) | Key::Download(_)));
+        let moving = moving.filter(|(_, task)| task.progress.files_total > 0);
         let steps = |task: &TaskProgress| format!("{}/{}", task.progress.files_done, task.progress.files_total);
         let others = progress.tasks.iter().filter(|(key, _)| !open.iter().any(|(other, _)| other == *key));
         let errors = open.iter().filter_map(|(key, backend)| {
