@@ -1,12 +1,13 @@
 //! INSERT: rows of VALUES or of a query, loaded as one transaction.
 //!
-//! The source runs in the query engine; its columns are brought to the types of the table ([`convert`]), strictly: the
-//! first value that does not fit ends the statement. Batches stream to one backend, which writes them to all replicas; then
+//! Literals of VALUES are read as a load file is ([`literals`]); any other source runs in the query engine, and its columns
+//! are brought to the types of the table ([`convert`]). Both are strict: the first value that does not fit ends the statement. Batches stream to one backend, which writes them to all replicas; then
 //! the transaction commits by the same rules as any load. Whatever fails before the commit aborts it, also a client that
 //! goes away, so that a failed INSERT leaves nothing. A crash of this process leaves a transaction that its deadline
 //! aborts.
 
 mod convert;
+mod literals;
 
 use crate::error::{Error, Result, unknown_column};
 use crate::exec::answer::Answer;
@@ -14,7 +15,6 @@ use crate::exec::context::Context;
 use crate::exec::query::caller;
 use crate::exec::session::Session;
 use crate::load::{Begin, Loads};
-use crate::query::QueryStream;
 use crate::sql::ast::Insert;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::ipc::writer::StreamWriter;
@@ -27,7 +27,9 @@ use coffer_proto::v1::tablets_client::TabletsClient;
 use coffer_stdx::ErrorKind;
 use coffer_table::Schema;
 use convert::{Filler, convert};
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use literals::Literals;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -41,21 +43,22 @@ const COLUMN_TWICE: u16 = 1110;
 const COLUMN_COUNT: u16 = 1136;
 const NO_DEFAULT: u16 = 1364;
 
+/// Whole rows of the table, some at a time.
+type Rows = BoxStream<'static, Result<RecordBatch>>;
+
 /// INSERT.
 pub async fn insert(context: &Context, session: &Session, insert: Insert) -> Result<Answer> {
     let (database, table, schema) = context.meta.view(|state| {
         let (database, table) = state.table(&insert.table, session.database.as_deref())?;
-        Ok::<_, Error>((database.name.clone(), table.name.clone(), table.schema.clone()))
+        Ok::<_, Error>((database.name.clone(), table.name.clone(), Arc::new(table.schema.clone())))
     })?;
-    let source = context.engine.query(&caller(session), &insert.source).await?;
-    let columns = Columns::new(&schema, &table, &insert.columns, source.columns.len())?;
+    let rows = rows(context, session, &insert, (&table, &schema)).await?;
     let label = insert.label.unwrap_or_else(|| format!("insert_{}", uuid::Uuid::new_v4().simple()));
     let timeout_s = session.variables.get("insert_timeout").and_then(|value| value.parse().ok()).unwrap_or(0);
     let begin = Begin { database, table, label: label.clone(), timeout_s };
     let plan = context.loads.begin(&begin).await?;
     let guard = Guard { loads: context.loads.clone(), id: TransactionId(plan.transaction_id), armed: true };
-    let loaded = load(context, plan, source, columns).await;
-    let finished = match loaded {
+    let finished = match load(context, plan, rows, &schema).await {
         Ok(request) => context.loads.finish(&request).await.map(|visible| (request, visible)),
         Err(error) => Err(error),
     };
@@ -63,6 +66,67 @@ pub async fn insert(context: &Context, session: &Session, insert: Insert) -> Res
     let status = if visible { "VISIBLE" } else { "COMMITTED" };
     let info = format!("{{'label':'{label}', 'status':'{status}', 'txnId':'{}'}}", request.transaction_id);
     Ok(Answer::affected(request.rows, info))
+}
+
+/// The rows to insert: literals as they are, anything else from the query engine.
+async fn rows(
+    context: &Context,
+    session: &Session,
+    insert: &Insert,
+    (table, schema): (&str, &Arc<Schema>),
+) -> Result<Rows> {
+    let source = insert.source.clone();
+    let literals = blocking(move || Ok(Literals::of(&source))).await?;
+    if let Some(literals) = literals {
+        let origins = origins(schema, table, &insert.columns, literals.width())?;
+        let schema = Arc::clone(schema);
+        let batches = blocking(move || literals.batches(&schema, &origins)).await?;
+        return Ok(futures::stream::iter(batches.into_iter().map(Ok)).boxed());
+    }
+    let source = context.engine.query(&caller(session), &insert.source).await?;
+    let origins = origins(schema, table, &insert.columns, source.columns.len())?;
+    let columns = Arc::new(Columns::new(schema, &origins)?);
+    let mut before = 0;
+    let rows = source.into_batches().and_then(move |batch| {
+        let (columns, first) = (Arc::clone(&columns), before);
+        before += batch.num_rows() as u64;
+        blocking(move || columns.rows(&batch, first))
+    });
+    Ok(rows.boxed())
+}
+
+/// Which value of a source row each column of the table takes; `None`: it is left out.
+fn origins(schema: &Schema, table: &str, named: &[String], given: usize) -> Result<Vec<Option<usize>>> {
+    let mut origins: Vec<Option<usize>> = vec![None; schema.columns.len()];
+    if named.is_empty() {
+        origins.iter_mut().enumerate().for_each(|(position, origin)| *origin = Some(position));
+    }
+    for (source, name) in named.iter().enumerate() {
+        let position = schema.index_of(name).ok_or_else(|| unknown_column(name, table))?;
+        if origins[position].replace(source).is_some() {
+            return Err(Error::invalid(format!("Column '{name}' specified twice")).numbered(COLUMN_TWICE));
+        }
+    }
+    let wanted = origins.iter().flatten().count();
+    if wanted != given {
+        let text = format!("Column count doesn't match value count: {wanted} columns, {given} values");
+        return Err(Error::invalid(text).numbered(COLUMN_COUNT));
+    }
+    let lacks = |(origin, column): &(&Option<usize>, &coffer_table::Column)| {
+        origin.is_none() && column.default.is_none() && !column.nullable
+    };
+    match origins.iter().zip(&schema.columns).find(lacks) {
+        Some((_, column)) => {
+            let text = format!("Field '{}' doesn't have a default value", column.name);
+            Err(Error::invalid(text).numbered(NO_DEFAULT))
+        }
+        None => Ok(origins),
+    }
+}
+
+/// Work that keeps a thread busy.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::bug(format!("INSERT: {error}")))?
 }
 
 /// Aborts the transaction when the statement ends without having settled it: the client is gone.
@@ -95,7 +159,7 @@ impl Drop for Guard {
 
 /// Where the columns of the table come from.
 struct Columns {
-    schema: Schema,
+    schema: Arc<Schema>,
     /// Per column of the table.
     origins: Vec<Origin>,
 }
@@ -108,32 +172,13 @@ enum Origin {
 }
 
 impl Columns {
-    fn new(schema: &Schema, table: &str, named: &[String], given: usize) -> Result<Columns> {
-        let mut sources: Vec<Option<usize>> = vec![None; schema.columns.len()];
-        if named.is_empty() {
-            sources.iter_mut().enumerate().for_each(|(position, source)| *source = Some(position));
-        }
-        for (source, name) in named.iter().enumerate() {
-            let position = schema.index_of(name).ok_or_else(|| unknown_column(name, table))?;
-            if sources[position].replace(source).is_some() {
-                return Err(Error::invalid(format!("Column '{name}' specified twice")).numbered(COLUMN_TWICE));
-            }
-        }
-        let wanted = sources.iter().flatten().count();
-        if wanted != given {
-            let text = format!("Column count doesn't match value count: {wanted} columns, {given} values");
-            return Err(Error::invalid(text).numbered(COLUMN_COUNT));
-        }
-        let origin = |(source, column): (Option<usize>, &coffer_table::Column)| match source {
-            Some(source) => Ok(Origin::Source(source)),
-            None if column.default.is_none() && !column.nullable => {
-                Err(Error::invalid(format!("Field '{}' doesn't have a default value", column.name))
-                    .numbered(NO_DEFAULT))
-            }
+    fn new(schema: &Arc<Schema>, origins: &[Option<usize>]) -> Result<Columns> {
+        let origin = |(origin, column): (&Option<usize>, &coffer_table::Column)| match origin {
+            Some(source) => Ok(Origin::Source(*source)),
             None => Filler::new(column).map(Origin::Default),
         };
-        let origins = sources.into_iter().zip(&schema.columns).map(origin).collect::<Result<_>>()?;
-        Ok(Columns { schema: schema.clone(), origins })
+        let origins = origins.iter().zip(&schema.columns).map(origin).collect::<Result<_>>()?;
+        Ok(Columns { schema: Arc::clone(schema), origins })
     }
 
     /// A batch of the source as whole rows of the table. `before` counts the rows of earlier batches, for messages.
@@ -151,14 +196,9 @@ impl Columns {
 }
 
 /// Stream the rows to a backend; answers what to finish the transaction with.
-async fn load(
-    context: &Context,
-    plan: v1::LoadPlan,
-    source: QueryStream,
-    columns: Columns,
-) -> Result<v1::FinishLoadRequest> {
+async fn load(context: &Context, plan: v1::LoadPlan, rows: Rows, schema: &Schema) -> Result<v1::FinishLoadRequest> {
     let known: Schema = serde_json::from_str(&plan.schema).map_err(|error| Error::bug(format!("schema: {error}")))?;
-    if known != columns.schema {
+    if known != *schema {
         return Err(Error::conflict("the table was changed during the statement; run it again"));
     }
     let (transaction_id, limit) = (plan.transaction_id, Duration::from_secs(u64::from(plan.timeout_s)));
@@ -175,7 +215,7 @@ async fn load(
     let both = async {
         tokio::pin!(ask);
         tokio::select! {
-            sent = produce(plan, source, columns, sender) => {
+            sent = produce(plan, rows, sender) => {
                 let sent = sent?;
                 let reply = ask.await?;
                 if reply.rows != sent {
@@ -197,35 +237,23 @@ async fn load(
 }
 
 /// Send the plan, then all rows; answers how many. A receiver that is gone ends it early: the call has the reason.
-async fn produce(
-    plan: v1::LoadPlan,
-    source: QueryStream,
-    columns: Columns,
-    sender: mpsc::Sender<v1::IngestMessage>,
-) -> Result<u64> {
-    let mut rows = 0;
-    let mut batches = source.into_batches();
-    let columns = Arc::new(columns);
+async fn produce(plan: v1::LoadPlan, mut rows: Rows, sender: mpsc::Sender<v1::IngestMessage>) -> Result<u64> {
+    let mut sent = 0;
     if sender.send(v1::IngestMessage { kind: Some(Kind::Plan(plan)) }).await.is_err() {
         return std::future::pending().await;
     }
-    while let Some(batch) = batches.next().await {
-        let batch = batch?;
+    while let Some(batch) = rows.try_next().await? {
         if batch.num_rows() == 0 {
             continue;
         }
-        let (before, count, columns) = (rows, batch.num_rows() as u64, Arc::clone(&columns));
-        let work = move || encode(&columns.rows(&batch, before)?);
-        let pieces =
-            tokio::task::spawn_blocking(work).await.map_err(|error| Error::bug(format!("INSERT: {error}")))??;
-        rows += count;
-        for piece in pieces {
+        sent += batch.num_rows() as u64;
+        for piece in blocking(move || encode(&batch)).await? {
             if sender.send(v1::IngestMessage { kind: Some(Kind::Batch(piece.into())) }).await.is_err() {
                 return std::future::pending().await;
             }
         }
     }
-    Ok(rows)
+    Ok(sent)
 }
 
 /// Arrow IPC streams of one batch each, small enough for a message.
@@ -282,7 +310,8 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_and_left_out_ones_filled() {
-        let columns = Columns::new(&schema(), "t", &names(&["NOTE", "id"]), 2).unwrap();
+        let schema = Arc::new(schema());
+        let columns = Columns::new(&schema, &origins(&schema, "t", &names(&["NOTE", "id"]), 2).unwrap()).unwrap();
         let note = Arc::new(StringArray::from(vec![Some("x"), None])) as ArrayRef;
         let id = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
         let batch = RecordBatch::try_from_iter([("a", note), ("b", id)]).unwrap();
@@ -301,7 +330,7 @@ mod tests {
             (&[], 2, COLUMN_COUNT),
             (&["note"], 1, NO_DEFAULT),
         ] {
-            let error = Columns::new(&schema(), "t", &names(named), given).err().unwrap();
+            let error = origins(&schema(), "t", &names(named), given).unwrap_err();
             assert_eq!(error.number(), number, "{error}");
         }
     }

@@ -27,7 +27,7 @@ async fn engine() -> (Engine, Arc<Memory>, Meta) {
     let begin = Command::BeginTransaction { label: "l".to_owned(), db, table: t, now_ms: 0, deadline_ms: 9 };
     let id = TransactionId(created(meta.propose(begin).await.unwrap()));
     let commit =
-        Command::CommitTransaction { transaction: id, partitions: parts, rows: 4, missing: Vec::new(), now_ms: 1 };
+        Command::CommitTransaction { transaction: id, partitions: parts, rows: 4, tablets: Vec::new(), now_ms: 1 };
     meta.propose(commit).await.unwrap();
     meta.propose(Command::MakeVisible { transaction: id, now_ms: 2 }).await.unwrap();
     let tablets: Vec<u64> = meta.view(|state| state.databases[&db].tables[&t].tablets().map(|(_, t)| t.id.0).collect());

@@ -54,13 +54,15 @@ fn from_arrow(error: &ArrowError) -> Error {
 }
 
 /// Prefixes that say in which part of the engine an error arose; of no use to who wrote the query.
-const PREFIXES: [&str; 10] = [
+const PREFIXES: [&str; 12] = [
     "Error during planning: ",
     "Execution error: ",
     "Optimizer rule failed: ",
     "This feature is not implemented: ",
     "Arrow error: ",
     "Cast error: ",
+    "Invalid argument error: ",
+    "Parser error: ",
     "Schema error: ",
     "External error: ",
     "SQL error: ",

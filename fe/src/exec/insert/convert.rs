@@ -86,12 +86,19 @@ pub(super) fn convert(array: &ArrayRef, column: &Column, before: u64) -> Result<
     if !column.nullable
         && let Some(row) = (0..converted.len()).find(|row| converted.is_null(*row))
     {
-        let row = before + row as u64 + 1;
-        return Err(
-            Error::invalid(format!("Column '{}' cannot be null (row {row})", column.name)).numbered(NULL_REFUSED)
-        );
+        return Err(null_refused(column, &format!("(row {})", before + row as u64 + 1)));
     }
     Ok(converted)
+}
+
+/// NULL in a NOT NULL column.
+pub(super) fn null_refused(column: &Column, place: &str) -> Error {
+    Error::invalid(format!("Column '{}' cannot be null {place}", column.name)).numbered(NULL_REFUSED)
+}
+
+/// The first value as a client sees it.
+pub(super) fn text_of(array: &ArrayRef) -> Result<String> {
+    Ok(texts_of(array)?.iter().next().flatten().unwrap_or_default().to_owned())
 }
 
 fn is_number(kind: &DataType) -> bool {
