@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn the_defaults_are_valid_and_every_wrong_value_is_named() {
         assert_eq!(Config::default().check(), Ok(()));
-        let cases: [(&str, fn(&mut Config)); 9] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 9] = [
             ("host", |c| c.host = "h:1".to_owned()),
             ("meta_dir", |c| c.meta_dir = PathBuf::new()),
             ("max_connections", |c| c.max_connections = 0),

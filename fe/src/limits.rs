@@ -33,10 +33,6 @@ pub const MAX_ENDED_JOBS_PER_DATABASE: usize = 10;
 pub const MAX_PROPERTIES: usize = 256;
 /// Bytes of one property key or value, and of a comment.
 pub const MAX_TEXT_BYTES: usize = 64 << 10;
-/// Characters of a database, table, partition, repository or broker name.
-pub const MAX_NAME_CHARS: usize = 64;
-/// Characters of a column name.
-pub const MAX_COLUMN_NAME_CHARS: usize = 256;
 
 /// How long a change waits for its place in the log before the statement gives up.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(30);

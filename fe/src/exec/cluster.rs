@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::exec::answer::Answer;
 use crate::exec::context::Context;
-use crate::exec::names::{check_broker, host_and_port};
+use crate::exec::names::host_and_port;
 use crate::meta::command::Command;
 use crate::meta::state::State;
 use crate::sql::ast::AlterSystem;
@@ -26,10 +26,7 @@ pub(super) async fn alter_system(context: &Context, statement: AlterSystem) -> R
             let backends = context.meta.view(|state| find_backends(state, &named))?;
             Command::DropBackends { backends }
         }
-        AlterSystem::AddBroker { name, addresses } => {
-            check_broker(&name)?;
-            Command::AddBrokers { name, addresses: checked(&addresses)? }
-        }
+        AlterSystem::AddBroker { name, addresses } => Command::AddBrokers { name, addresses: checked(&addresses)? },
         AlterSystem::DropBroker { name, addresses } => {
             if addresses.is_empty() {
                 return Err(Error::invalid("DROP BROKER needs at least one address; DROP ALL BROKER drops the name"));

@@ -41,8 +41,8 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::BeginTransaction { label, db, table, now_ms, deadline_ms } => {
             transaction::begin(state, label, (*db, *table), (*now_ms, *deadline_ms))
         }
-        Command::CommitTransaction { transaction, partitions, rows, missing, now_ms } => {
-            transaction::commit(state, *transaction, (partitions, missing), (*rows, *now_ms))
+        Command::CommitTransaction { transaction, partitions, rows, tablets, now_ms } => {
+            transaction::commit(state, *transaction, (partitions, tablets), (*rows, *now_ms))
         }
         Command::MakeVisible { transaction, now_ms } => transaction::make_visible(state, *transaction, *now_ms),
         Command::AbortTransaction { transaction, reason, now_ms } => {

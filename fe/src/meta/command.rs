@@ -37,12 +37,12 @@ pub enum Command {
     SetUser { name: String, user: User },
     BeginTransaction { label: String, db: DbId, table: TableId, now_ms: u64, deadline_ms: u64 },
     /// `partitions`: touched ones; each gets the next version. None at all (an empty load): VISIBLE at once.
-    /// `missing` and a new id as `sequence` are kept in the transaction.
+    /// `tablets` (those that got rows) and a new id as `sequence` are kept in the transaction.
     CommitTransaction {
         transaction: TransactionId,
         partitions: Vec<PartitionId>,
         rows: u64,
-        missing: Vec<(TabletId, BackendId)>,
+        tablets: Vec<TabletId>,
         now_ms: u64,
     },
     MakeVisible { transaction: TransactionId, now_ms: u64 },

@@ -10,7 +10,6 @@ const OTHER: u16 = 1105;
 pub fn number_of(error: &Error) -> u16 {
     match (error.number(), error.kind()) {
         (0, ErrorKind::NotSupported) => 1235,
-        (0, ErrorKind::Denied) => number::PRIVILEGE_NEEDED,
         (0, ErrorKind::Cancelled) => number::INTERRUPTED,
         (0, ErrorKind::Timeout) => 3024,
         (
@@ -18,6 +17,7 @@ pub fn number_of(error: &Error) -> u16 {
             ErrorKind::Invalid
             | ErrorKind::NotFound
             | ErrorKind::AlreadyExists
+            | ErrorKind::Denied
             | ErrorKind::Conflict
             | ErrorKind::NotLeader
             | ErrorKind::Unavailable
@@ -86,7 +86,6 @@ mod tests {
         for kind in ErrorKind::ALL {
             let expected = match kind {
                 ErrorKind::NotSupported => 1235,
-                ErrorKind::Denied => 1227,
                 ErrorKind::Cancelled => 1317,
                 ErrorKind::Timeout => 3024,
                 _ => 1105,

@@ -105,12 +105,6 @@ impl Drop for Busy {
     }
 }
 
-impl Drop for Conversation {
-    fn drop(&mut self) {
-        self.context.processes.close(self.session.connection);
-    }
-}
-
 fn interrupted_error() -> Error {
     Error::cancelled("Query execution was interrupted").numbered(number::INTERRUPTED)
 }

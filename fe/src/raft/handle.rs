@@ -191,6 +191,10 @@ async fn lead(raft: &Raft<TypeConfig>, node_id: NodeId, address: &str) -> Result
     let leader = raft.wait(Some(limits::ELECTION_TIMEOUT)).current_leader(node_id, "lead").await;
     leader.map_err(|error| Error::unavailable(format!("this frontend could not become the leader: {error}")))?;
     raft.ensure_linearizable().await.map_err(|error| stopped(&error))?;
+    // A leader that goes on in its old term is linearizable before it has applied its whole log again.
+    let last = raft.metrics().borrow().last_log_index;
+    let applied = raft.wait(Some(limits::REPLAY_TIMEOUT)).applied_index_at_least(last, "replay the log").await;
+    applied.map_err(|error| Error::timeout(format!("the metadata log was not applied in time: {error}")))?;
     Ok(())
 }
 

@@ -131,8 +131,10 @@ impl LogFile {
         }
         drop(waiting);
         for callback in flushed {
-            let done = result.as_ref().map(|()| ()).map_err(|error| std::io::Error::other(error.message().to_owned()));
-            callback.log_io_completed(done);
+            callback.log_io_completed(match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(std::io::Error::other(error.message().to_owned())),
+            });
         }
     }
 

@@ -1,7 +1,6 @@
 //! Columns and keys of CREATE TABLE. Pure.
 
 use crate::error::{Error, Result, number};
-use crate::exec::names;
 use crate::limits;
 use crate::sql::ast::CreateTable;
 use coffer_table::{BatchBuilder, Column, ColumnType, Schema};
@@ -23,7 +22,6 @@ pub(super) fn schema(statement: &CreateTable) -> Result<Schema> {
         return Err(Error::limit(format!("a table has at most {} columns", limits::MAX_COLUMNS)));
     }
     for (at, column) in columns.iter().enumerate() {
-        names::check_column(&column.name)?;
         if columns[..at].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
             return Err(
                 Error::invalid(format!("Duplicate column name '{}'", column.name)).numbered(number::DUPLICATE_COLUMN)
@@ -203,7 +201,6 @@ mod tests {
         for (columns, number, text) in [
             (vec![], 1113, "at least 1 column"),
             (vec![("a", Int), ("A", Int)], 1060, "Duplicate column name 'A'"),
-            (vec![("-", Int)], 1166, "Incorrect column name"),
             (vec![("a", Decimal { precision: 39, scale: 0 })], 0, "decimal(39,0)"),
             (vec![("a", Decimal { precision: 3, scale: 4 })], 0, "decimal(3,4)"),
             (vec![("a", DateTime { scale: 7 })], 0, "datetime(7)"),

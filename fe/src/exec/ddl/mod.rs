@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 
 /// CREATE DATABASE.
 pub async fn create_database(context: &Context, name: &str, if_not_exists: bool) -> Result<Answer> {
-    let created = match names::check_database(name) {
+    let created = match names::check_not_reserved(name) {
         Ok(()) => context.meta.propose(Command::CreateDatabase { name: name.to_owned() }).await,
         Err(error) => Err(error),
     };
@@ -60,7 +60,6 @@ pub async fn drop_database(context: &Context, session: &mut Session, name: &str,
 /// CREATE TABLE.
 pub async fn create_table(context: &Context, session: &Session, statement: &CreateTable) -> Result<Answer> {
     let name = &statement.table.name;
-    names::check_table(name)?;
     let current = session.database.as_deref();
     let (db, exists) = context.meta.view(|state| {
         let database = state.database_or_current(statement.table.database.as_deref(), current)?;

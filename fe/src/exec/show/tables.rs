@@ -8,12 +8,12 @@ use crate::exec::filter::like;
 use crate::exec::names::{INFORMATION_SCHEMA, is_system_database};
 use crate::meta::state::State;
 use crate::sql::ast::ObjectName;
-use coffer_mysql::quote_identifier;
+use coffer_mysql::{quote, quote_identifier};
 use coffer_table::{Bound, Column, ColumnType, KeyRange};
 use std::fmt::Write;
 
 /// The tables of `information_schema` that queries can read.
-const SYSTEM_TABLES: [&str; 3] = ["columns", "schemata", "tables"];
+const SYSTEM_TABLES: [&str; 6] = ["columns", "parameters", "routines", "schemata", "tables", "views"];
 
 /// SHOW DATABASES.
 pub(super) fn databases(state: &State, pattern: Option<&str>) -> RowSet {
@@ -114,7 +114,7 @@ pub fn statement(table: &Table) -> String {
         let _ = write!(out, "\nDUPLICATE KEY({})", identifiers(&keys));
     }
     if !table.comment.is_empty() {
-        let _ = write!(out, "\nCOMMENT {}", text(&table.comment));
+        let _ = write!(out, "\nCOMMENT {}", quote(&table.comment));
     }
     if !table.partition_columns.is_empty() {
         out.push_str(&partitions(table));
@@ -139,10 +139,10 @@ fn column_line(column: &Column) -> String {
     let mut line = format!("  {} {}", quote_identifier(&column.name), column.kind);
     line.push_str(if column.nullable { " NULL" } else { " NOT NULL" });
     if let Some(default) = &column.default {
-        let _ = write!(line, " DEFAULT {}", text(default));
+        let _ = write!(line, " DEFAULT {}", quote(default));
     }
     if !column.comment.is_empty() {
-        let _ = write!(line, " COMMENT {}", text(&column.comment));
+        let _ = write!(line, " COMMENT {}", quote(&column.comment));
     }
     line
 }
@@ -195,7 +195,7 @@ fn identifiers<S: AsRef<str>>(names: &[S]) -> String {
     quoted.join(", ")
 }
 
-/// A text in double quotes.
+/// A text in double quotes, as properties and partition values are written.
 fn text(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(column(&tables(&state, (None, Some("db")), Some("T"), false).unwrap(), 0), ["t"]);
         assert_eq!(tables(&state, (None, None), None, false).unwrap_err().number(), 1046);
         assert_eq!(tables(&state, (Some("x"), None), None, false).unwrap_err().number(), 1049);
-        assert_eq!(tables(&state, (Some("Information_schema"), None), None, false).unwrap().rows.len(), 3);
+        assert_eq!(tables(&state, (Some("Information_schema"), None), None, false).unwrap().rows.len(), 6);
         assert!(create_database(&state, "db").unwrap().rows[0][1].as_deref().unwrap().contains("`db`"));
     }
 
@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(
             text,
             "CREATE TABLE `t` (\n  `d` date NOT NULL,\n  `k` int NOT NULL,\n  \
-             `v` varchar(10) NULL DEFAULT \"x\\\"y\" COMMENT \"a comment\"\n) ENGINE=OLAP\n\
-             DUPLICATE KEY(`d`, `k`)\nCOMMENT \"it's\"\nPARTITION BY RANGE(`d`)\n\
+             `v` varchar(10) NULL DEFAULT 'x\"y' COMMENT 'a comment'\n) ENGINE=OLAP\n\
+             DUPLICATE KEY(`d`, `k`)\nCOMMENT 'it''s'\nPARTITION BY RANGE(`d`)\n\
              (PARTITION `p1` VALUES LESS THAN (\"2024-01-01\"),\n\
              PARTITION `p2` VALUES [(\"2024-01-01\"), (\"2024-02-01\")),\n\
              PARTITION `p3` VALUES [(\"2024-03-01\"), (MAXVALUE)))\n\

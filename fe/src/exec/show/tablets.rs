@@ -159,18 +159,13 @@ pub(super) fn tablets(
     replicas.sort_by_key(|(_, tablet, backend)| (tablet.id, *backend));
     let mut set = RowSet::new(TABLET_COLUMNS);
     for (partition, tablet, backend) in replicas {
-        set.push(replica_row(state, backends, partition, (tablet.id, backend)));
+        set.push(replica_row(backends, partition, (tablet.id, backend)));
     }
     Ok(set)
 }
 
 /// A replica has no id of its own: tablet and backend name it, and the tablet's id is shown.
-fn replica_row(
-    state: &State,
-    backends: &Backends,
-    partition: &Partition,
-    (tablet, backend): (TabletId, BackendId),
-) -> Vec<String> {
+fn replica_row(backends: &Backends, partition: &Partition, (tablet, backend): (TabletId, BackendId)) -> Vec<String> {
     let fixed = |text: &str| text.to_owned();
     let stat = backends.tablet_stat(tablet, backend);
     // Before the first load there is nothing on disk, which is version 1.
@@ -178,10 +173,6 @@ fn replica_row(
     let behind = stat.is_some() && version < partition.visible_version;
     let bad = stat.as_ref().is_some_and(|stat| stat.bad);
     let count = stat.as_ref().map_or(0, |stat| stat.version_count).to_string();
-    let url = match (state.backends.get(&backend), backends.status(backend).map(|status| status.http_port)) {
-        (Some(known), Some(port)) if port != 0 => format!("http://{}:{port}/api/tablets/{tablet}", known.host),
-        (Some(_) | None, _) => String::new(),
-    };
     let number = |of: fn(&coffer_proto::v1::TabletStat) -> u64| stat.as_ref().map_or(0, of).to_string();
     vec![
         tablet.to_string(),
@@ -205,8 +196,8 @@ fn replica_row(
         fixed(NONE),
         fixed("0"),
         stat.as_ref().map(|stat| stat.path.clone()).unwrap_or_default(),
-        url.clone(),
-        url,
+        String::new(),
+        String::new(),
         fixed("-1"),
         String::new(),
     ]
@@ -218,9 +209,7 @@ pub(super) fn tablet(state: &State, id: u64) -> RowSet {
     let mut set = RowSet::new(TABLET_PLACE_COLUMNS);
     let Some(place) = state.tablet(TabletId(id)) else {
         let mut row: Vec<String> = vec![fixed(NONE); TABLET_PLACE_COLUMNS.len()];
-        for at in 4..8 {
-            row[at] = fixed("-1");
-        }
+        row[4..8].fill(fixed("-1"));
         row[8] = fixed("false");
         row[9] = fixed("-1");
         set.push(row);

@@ -196,3 +196,113 @@ fn known_table(state: &State, db: DbId, table: TableId) -> Result<&Table> {
 fn known_table_mut(state: &mut State, db: DbId, table: TableId) -> Result<&mut Table> {
     known_database_mut(state, db)?.tables.get_mut(&table).ok_or_else(|| error::unknown_table(&table.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Sample;
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::meta::command::Command;
+    use coffer_proto::ids::BackendId;
+
+    #[test]
+    fn databases_come_and_go() {
+        let mut sample = Sample::new();
+        let twice = Command::CreateDatabase { name: "db".to_owned() };
+        assert_eq!(sample.refused(&twice).number(), 1007);
+        // Case matters.
+        sample.create(&Command::CreateDatabase { name: "DB".to_owned() });
+        let transaction = sample.begin("l");
+        let job = sample.backup();
+        let drop = Command::DropDatabase { db: sample.db };
+        sample.refuses(&drop, ErrorKind::Conflict, "in use by job");
+        let error = crate::catalog::job::JobError { kind: "CANCELLED".to_owned(), message: "user".to_owned() };
+        sample.ok(&Command::CancelJob { job, error, now_ms: 1 });
+        sample.ok(&drop);
+        assert!(!sample.state.transactions.contains_key(&transaction));
+        // The job still owns snapshots: its record goes when they are gone.
+        assert!(sample.state.backups.contains_key(&job));
+        sample.ok(&Command::JobCleaned { job });
+        assert!(sample.state.backups.is_empty());
+        sample.refuses(&drop, ErrorKind::NotFound, "Unknown database");
+    }
+
+    #[test]
+    fn a_table_gets_ids_that_nothing_else_has() {
+        let sample = Sample::new();
+        let table = sample.table();
+        assert_eq!(table.partitions.len(), 2);
+        let mut ids: Vec<u64> = table.tablets().map(|(_, tablet)| tablet.id.0).collect();
+        ids.extend(table.partitions.keys().map(|id| id.0));
+        ids.push(table.id.0);
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 4 + 2 + 1);
+        assert!(sample.state.next_id > ids[6]);
+        assert!(table.partitions.values().all(|partition| partition.visible_version == FIRST_VERSION));
+    }
+
+    #[test]
+    fn a_table_is_refused_when_its_name_or_place_is_taken() {
+        let mut sample = Sample::new();
+        assert_eq!(sample.refused(&Command::CreateTable(sample.new_table("t"))).number(), 1050);
+        let mut elsewhere = sample.new_table("u");
+        elsewhere.db = DbId(1);
+        assert_eq!(sample.refused(&Command::CreateTable(elsewhere)).number(), 1049);
+        for (placement, kind, text) in [
+            (vec![vec![BackendId(1)]], ErrorKind::Conflict, "dropped meanwhile"),
+            (vec![vec![sample.backends[0], sample.backends[0]]], ErrorKind::Bug, "two replicas"),
+            (vec![vec![]], ErrorKind::Bug, "without replicas"),
+        ] {
+            let mut new = sample.new_table("u");
+            new.partitions[1].placement = placement;
+            sample.refuses(&Command::CreateTable(new), kind, text);
+        }
+    }
+
+    #[test]
+    fn dropping_a_table_takes_its_tablets_off_the_claims() {
+        let mut sample = Sample::new();
+        assert_eq!(sample.state.claimed_tablets().len(), 4);
+        let drop = Command::DropTable { db: sample.db, table: sample.table };
+        sample.ok(&drop);
+        assert!(sample.state.claimed_tablets().is_empty());
+        assert_eq!(sample.refused(&drop).number(), 1051);
+    }
+
+    #[test]
+    fn truncate_makes_new_partitions_and_tablets() {
+        let mut sample = Sample::new();
+        let old = sample.table().clone();
+        let p1 = sample.partition("p1");
+        let truncate = |partitions| Command::Truncate { db: sample.db, table: sample.table, partitions, now_ms: 9 };
+        let command = truncate(vec![(p1, sample.placement())]);
+        let wrong = truncate(vec![(p1, vec![vec![sample.backends[0]]])]);
+        let gone = truncate(vec![(PartitionId(1), sample.placement())]);
+        sample.refuses(&wrong, ErrorKind::Bug, "buckets");
+        sample.refuses(&gone, ErrorKind::Conflict, "is gone");
+        sample.ok(&command);
+        let new = sample.table();
+        assert_eq!(new.partitions.len(), 2);
+        let (before, after) = (old.partition("p1").unwrap(), new.partition("p1").unwrap());
+        assert!(before.id != after.id && before.range == after.range && before.tablets[0].id != after.tablets[0].id);
+        assert_eq!(old.partition("p2"), new.partition("p2"));
+    }
+
+    #[test]
+    fn properties_merge_and_an_empty_value_removes() {
+        let mut sample = Sample::new();
+        let (db, table) = (sample.db, sample.table);
+        let set = |key: &str, value: &str| Command::SetProperties {
+            db,
+            table,
+            properties: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+        };
+        sample.ok(&set("colocate_with", "g"));
+        assert_eq!(sample.table().properties.len(), 2);
+        sample.ok(&set("colocate_with", ""));
+        assert_eq!(sample.table().properties.len(), 1);
+        let many = (0..limits::MAX_PROPERTIES).map(|n| (format!("k{n}"), "v".to_owned())).collect();
+        sample.refuses(&Command::SetProperties { db, table, properties: many }, ErrorKind::Limit, "properties");
+    }
+}

@@ -1,6 +1,7 @@
 //! Bootstrap, backends, brokers, repositories and users.
 
 use crate::catalog::cluster::{Access, Backend, Repository, User};
+use crate::catalog::job::{BackupJob, BackupState};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::meta::command::{NewRepository, Outcome};
@@ -123,6 +124,14 @@ pub(super) fn drop_repository(state: &mut State, repository: RepositoryId) -> Re
             job.label, job.id
         )));
     }
+    let unclean = |job: &&BackupJob| job.repository == repository && job.state == BackupState::Cancelled && !job.cleaned;
+    if let Some(job) = state.backups.values().find(unclean) {
+        return Err(Error::conflict(format!(
+            "Backup or restore job is being cleaned up in this repository. Can not drop it: label = {} jobId = {}; \
+             try again in a moment",
+            job.label, job.id
+        )));
+    }
     state.repositories.remove(&repository);
     Ok(Outcome::Done)
 }
@@ -130,4 +139,83 @@ pub(super) fn drop_repository(state: &mut State, repository: RepositoryId) -> Re
 pub(super) fn set_user(state: &mut State, name: &str, user: &User) -> Result<Outcome> {
     state.users.insert(name.to_owned(), user.clone());
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{Sample, new_repository};
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::meta::command::Command;
+
+    #[test]
+    fn a_cluster_is_born_once_with_two_users() {
+        let mut sample = Sample::new();
+        assert!(sample.state.users["root"].admin && sample.state.users["admin"].admin);
+        let again = Command::Bootstrap { cluster_id: "d".to_owned() };
+        sample.refuses(&again, ErrorKind::AlreadyExists, "id c already");
+        let user = User { admin: false, ..User::default() };
+        sample.ok(&Command::SetUser { name: "eve".to_owned(), user });
+        assert!(!sample.state.users["eve"].admin);
+    }
+
+    #[test]
+    fn backends_are_known_by_address() {
+        let mut sample = Sample::new();
+        let add = |addresses: &[(&str, u16)]| Command::AddBackends {
+            addresses: addresses.iter().map(|(host, port)| ((*host).to_owned(), *port)).collect(),
+            now_ms: 1,
+        };
+        sample.refuses(&add(&[("b1", 9050)]), ErrorKind::AlreadyExists, "Same backend already exists[b1:9050]");
+        sample.refuses(&add(&[("n", 1), ("n", 1)]), ErrorKind::AlreadyExists, "[n:1]");
+        sample.ok(&add(&[("b1", 9051)]));
+        let many: Vec<(String, u16)> = (0..limits::MAX_BACKENDS).map(|n| (format!("m{n}"), 1)).collect();
+        sample.refuses(&Command::AddBackends { addresses: many, now_ms: 1 }, ErrorKind::Limit, "at most");
+        let drop = Command::DropBackends { backends: vec![sample.backends[0]] };
+        sample.ok(&drop);
+        sample.refuses(&drop, ErrorKind::NotFound, "backend does not exist");
+    }
+
+    #[test]
+    fn brokers_have_a_name_and_addresses() {
+        let mut sample = Sample::new();
+        let list = |addresses: &[&str]| addresses.iter().map(|address| (*address).to_owned()).collect::<Vec<_>>();
+        let add = |addresses: &[&str]| Command::AddBrokers { name: "br".to_owned(), addresses: list(addresses) };
+        let drop =
+            |name: &str, addresses: &[&str]| Command::DropBrokers { name: name.to_owned(), addresses: list(addresses) };
+        sample.refuses(&add(&["h:8000"]), ErrorKind::AlreadyExists, "Broker(h:8000) has already in brokers.");
+        sample.refuses(&add(&["x:1", "x:1"]), ErrorKind::AlreadyExists, "x:1");
+        sample.ok(&add(&["i:8000"]));
+        sample.refuses(&drop("no", &[]), ErrorKind::NotFound, "Unknown broker name(no)");
+        sample.refuses(&drop("br", &["z:1"]), ErrorKind::NotFound, "Broker(z:1) has not in brokers.");
+        let many: Vec<String> = (0..limits::MAX_BROKERS).map(|n| format!("m{n}:1")).collect();
+        let many = Command::AddBrokers { name: "many".to_owned(), addresses: many };
+        sample.refuses(&many, ErrorKind::Limit, "at most");
+        // Without an address the name stays known, and is as good as none for a repository.
+        sample.ok(&drop("br", &["h:8000", "i:8000"]));
+        assert!(sample.state.brokers["br"].addresses.is_empty());
+        let error = sample.refused(&Command::CreateRepository(new_repository("r2")));
+        assert_eq!(error.message(), "broker does not exist: br");
+        let job = sample.backup();
+        sample.refuses(&drop("br", &[]), ErrorKind::Conflict, "in use by repository repo");
+        let error = crate::catalog::job::JobError { kind: "CANCELLED".to_owned(), message: "user".to_owned() };
+        sample.ok(&Command::CancelJob { job, error, now_ms: 1 });
+        sample.ok(&drop("br", &[]));
+        assert!(sample.state.brokers.is_empty());
+    }
+
+    #[test]
+    fn repositories_have_names_and_stay_while_a_job_uses_them() {
+        let mut sample = Sample::new();
+        let again = Command::CreateRepository(new_repository("repo"));
+        sample.refuses(&again, ErrorKind::AlreadyExists, "repository with same name already exist: repo");
+        let drop = Command::DropRepository { repository: sample.repository };
+        sample.backup();
+        sample.refuses(&drop, ErrorKind::Conflict, "Backup or restore job is running on this repository");
+        let unknown = Command::DropRepository { repository: RepositoryId(1) };
+        sample.refuses(&unknown, ErrorKind::NotFound, "Repository does not exist");
+        let mut free = Sample::new();
+        free.ok(&Command::DropRepository { repository: free.repository });
+        assert!(free.state.repositories.is_empty());
+    }
 }

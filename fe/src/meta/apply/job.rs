@@ -222,3 +222,193 @@ pub(super) fn unknown(id: JobId) -> Error {
 fn backup_mut(state: &mut State, id: JobId) -> Result<&mut BackupJob> {
     state.backups.get_mut(&id).ok_or_else(|| unknown(id))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{Sample, new_repository};
+    use super::*;
+    use crate::catalog::job::UploadPart;
+    use crate::error::ErrorKind;
+    use crate::meta::command::Command;
+    use std::collections::BTreeMap;
+
+    fn cause(message: &str) -> JobError {
+        JobError { kind: "TIMEOUT".to_owned(), message: message.to_owned() }
+    }
+
+    fn advance(job: JobId, from: &str, to: BackupState) -> Command {
+        Command::AdvanceBackup { job, from: from.to_owned(), to, counts: None, now_ms: 200 }
+    }
+
+    fn uploading(sample: &Sample) -> BackupState {
+        let part = UploadPart { backend: sample.backends[0], tablets: Vec::new(), done: None };
+        BackupState::Uploading { parts: BTreeMap::from([(1, part)]) }
+    }
+
+    fn manifest(name: &str) -> ManifestPart {
+        ManifestPart { name: name.to_owned(), bytes: 1, tablets: 1, data_bytes: 1 }
+    }
+
+    #[test]
+    fn a_backup_pins_what_it_was_asked_for() {
+        let mut sample = Sample::new();
+        let p1 = sample.partition("p1");
+        let load = sample.begin("l");
+        let commit = Command::CommitTransaction {
+            transaction: load,
+            partitions: vec![p1],
+            rows: 1,
+            tablets: Vec::new(),
+            now_ms: 1,
+        };
+        sample.ok(&commit);
+        sample.ok(&Command::MakeVisible { transaction: load, now_ms: 1 });
+        let mut new = sample.new_backup();
+        new.objects = vec![("t".to_owned(), vec!["P1".to_owned()])];
+        let job = JobId(sample.create(&Command::CreateBackup(new)));
+        let pinned = &sample.state.backups[&job].tables[0];
+        assert_eq!(pinned.partitions.keys().copied().collect::<Vec<_>>(), [p1]);
+        assert_eq!(pinned.partitions[&p1].visible_version, 2);
+        // The pin outlives the table.
+        sample.ok(&Command::DropTable { db: sample.db, table: sample.table });
+        assert_eq!(sample.state.claimed_tablets().len(), 2);
+    }
+
+    #[test]
+    fn impossible_backups_are_named() {
+        let mut sample = Sample::new();
+        let create = |change: &dyn Fn(&mut NewBackup)| {
+            let mut new = Sample::new().new_backup();
+            change(&mut new);
+            Command::CreateBackup(new)
+        };
+        let on = |names: &[(&str, &[&str])]| -> Vec<(String, Vec<String>)> {
+            let partitions = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+            names.iter().map(|(table, list)| ((*table).to_owned(), partitions(list))).collect()
+        };
+        let unknown_db = create(&|new| new.db = DbId(1));
+        assert_eq!(sample.refused(&unknown_db).number(), 1049);
+        let unknown_table = create(&|new| new.objects = on(&[("x", &[])]));
+        assert_eq!(sample.refused(&unknown_table).number(), 1051);
+        let unknown_repository = create(&|new| new.repository = coffer_proto::ids::RepositoryId(1));
+        sample.refuses(&unknown_repository, ErrorKind::NotFound, "does not exist");
+        let twice = create(&|new| new.objects = on(&[("t", &[]), ("t", &["p1"])]));
+        sample.refuses(&twice, ErrorKind::Invalid, "Duplicated table: t");
+        let unknown_partition = create(&|new| new.objects = on(&[("t", &["p9"])]));
+        sample.refuses(&unknown_partition, ErrorKind::NotFound, "Unknown partition p9 in table t");
+        let read_only = sample.create(&Command::CreateRepository(crate::meta::command::NewRepository {
+            read_only: true,
+            ..new_repository("ro")
+        }));
+        let read_only = create(&|new| new.repository = coffer_proto::ids::RepositoryId(read_only));
+        sample.refuses(&read_only, ErrorKind::Denied, "Repository ro is read only");
+        let empty = sample.create(&Command::CreateDatabase { name: "empty".to_owned() });
+        sample.refuses(&create(&|new| new.db = DbId(empty)), ErrorKind::Invalid, "no table");
+        sample.backup();
+        let text = "Can only run one backup or restore job of a database at same time, current running: label = snap";
+        sample.refuses(&create(&|_| {}), ErrorKind::Conflict, text);
+    }
+
+    #[test]
+    fn a_backup_goes_through_all_states_in_order() {
+        let mut sample = Sample::new();
+        let job = sample.backup();
+        let states = [
+            BackupState::Snapshoting,
+            BackupState::UploadSnapshot { holders: Vec::new() },
+            uploading(&sample),
+            BackupState::SaveMeta { manifests: vec![manifest("m")] },
+            BackupState::UploadInfo { manifests: vec![manifest("m")], meta: "meta".to_owned() },
+            BackupState::Finished,
+        ];
+        for (at, next) in states.iter().enumerate() {
+            let from = sample.state.backups[&job].state.name();
+            // Two steps at once are a defect, and a step of the past is late.
+            if let Some(jump) = states.get(at + 1) {
+                sample.refuses(&advance(job, from, jump.clone()), ErrorKind::Bug, "cannot go from");
+            }
+            sample.refuses(&advance(job, "FINISHED", next.clone()), ErrorKind::Conflict, "not FINISHED");
+            sample.ok(&advance(job, from, next.clone()));
+        }
+        let times = &sample.state.backups[&job].times;
+        assert_eq!(
+            (times.created, times.snapshot_finished, times.transfer_finished, times.finished),
+            (100, 200, 200, 200)
+        );
+        let over = advance(job, "FINISHED", BackupState::Cancelled);
+        sample.refuses(&over, ErrorKind::Bug, "cannot go");
+        let cancel = Command::CancelJob { job, error: cause("x"), now_ms: 1 };
+        sample.refuses(&cancel, ErrorKind::Conflict, "can not be cancelled. state: FINISHED");
+        sample.refuses(&advance(JobId(1), "PENDING", BackupState::Snapshoting), ErrorKind::NotFound, "job 1");
+    }
+
+    #[test]
+    fn a_lost_backend_lets_uploads_be_planned_again() {
+        let mut sample = Sample::new();
+        let job = sample.backup();
+        sample.ok(&advance(job, "PENDING", BackupState::Snapshoting));
+        let holders = BackupState::UploadSnapshot { holders: Vec::new() };
+        sample.ok(&advance(job, "SNAPSHOTING", holders.clone()));
+        sample.ok(&advance(job, "UPLOAD_SNAPSHOT", holders.clone()));
+        sample.ok(&advance(job, "UPLOAD_SNAPSHOT", uploading(&sample)));
+        sample.ok(&advance(job, "UPLOADING", uploading(&sample)));
+        sample.ok(&advance(job, "UPLOADING", BackupState::Snapshoting));
+        let again = advance(job, "SNAPSHOTING", BackupState::Snapshoting);
+        sample.refuses(&again, ErrorKind::Bug, "cannot go");
+    }
+
+    #[test]
+    fn the_first_report_of_an_upload_stays() {
+        let mut sample = Sample::new();
+        let job = sample.backup();
+        let done = |part, name| Command::UploadDone { job, part, manifest: manifest(name) };
+        sample.refuses(&done(1, "m"), ErrorKind::Conflict, "is PENDING, not UPLOADING");
+        sample.ok(&advance(job, "PENDING", BackupState::Snapshoting));
+        sample.ok(&advance(job, "SNAPSHOTING", BackupState::UploadSnapshot { holders: Vec::new() }));
+        sample.ok(&advance(job, "UPLOAD_SNAPSHOT", uploading(&sample)));
+        sample.refuses(&done(9, "m"), ErrorKind::Conflict, "no upload task 9");
+        sample.ok(&done(1, "first"));
+        sample.ok(&done(1, "second"));
+        let BackupState::Uploading { parts } = &sample.state.backups[&job].state else { panic!() };
+        assert_eq!(parts[&1].done.as_ref().map(|part| part.name.as_str()), Some("first"));
+        let unknown = Command::UploadDone { job: JobId(1), part: 1, manifest: manifest("m") };
+        sample.refuses(&unknown, ErrorKind::NotFound, "job 1");
+    }
+
+    #[test]
+    fn a_cancelled_job_keeps_its_first_cause_and_its_claims_until_cleaned() {
+        let mut sample = Sample::new();
+        let job = sample.backup();
+        sample.refuses(&Command::JobCleaned { job }, ErrorKind::Conflict, "is not over");
+        sample.ok(&Command::CancelJob { job, error: cause("first"), now_ms: 300 });
+        sample.refuses(
+            &Command::CancelJob { job, error: cause("second"), now_ms: 301 },
+            ErrorKind::Conflict,
+            "CANCELLED",
+        );
+        sample.ok(&Command::DropTable { db: sample.db, table: sample.table });
+        assert_eq!(sample.state.claimed_tablets().len(), 4);
+        sample.ok(&Command::JobCleaned { job });
+        sample.ok(&Command::JobCleaned { job });
+        assert!(sample.state.claimed_tablets().is_empty());
+        assert_eq!(sample.state.backups[&job].error.as_ref().map(|error| error.message.as_str()), Some("first"));
+        sample.refuses(&Command::JobCleaned { job: JobId(1) }, ErrorKind::NotFound, "job 1");
+        let cancel = Command::CancelJob { job: JobId(1), error: cause("x"), now_ms: 1 };
+        sample.refuses(&cancel, ErrorKind::NotFound, "job 1");
+    }
+
+    #[test]
+    fn the_last_ended_jobs_are_remembered() {
+        let mut sample = Sample::new();
+        let jobs: Vec<JobId> = (0..limits::MAX_ENDED_JOBS_PER_DATABASE + 2)
+            .map(|_| {
+                let job = sample.backup();
+                sample.ok(&Command::CancelJob { job, error: cause("x"), now_ms: 1 });
+                sample.ok(&Command::JobCleaned { job });
+                job
+            })
+            .collect();
+        let kept: Vec<JobId> = sample.state.backups.keys().copied().collect();
+        assert_eq!(kept, jobs[2..]);
+    }
+}

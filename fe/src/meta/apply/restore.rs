@@ -181,3 +181,165 @@ pub(super) fn download_done(state: &mut State, id: JobId, parts: &[u32]) -> Resu
     }
     Ok(Outcome::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Sample;
+    use super::*;
+    use crate::catalog::job::JobError;
+    use crate::error::ErrorKind;
+    use crate::meta::command::Command;
+
+    /// A restore of the table as it is, under another name or into itself.
+    fn target(sample: &Sample, name: &str, into: Option<TableId>) -> RestoreTarget {
+        let mut table = sample.table().clone();
+        name.clone_into(&mut table.name);
+        table.partitions.values_mut().for_each(|partition| partition.visible_version = 7);
+        let sources = (0..4).map(|n| (TabletId(n), TabletId(100 + n))).collect();
+        RestoreTarget { table, into, sources }
+    }
+
+    fn new(sample: &Sample, targets: Vec<RestoreTarget>) -> NewRestore {
+        NewRestore {
+            db: sample.db,
+            label: "snap".to_owned(),
+            timestamp: "2024-01-01-00-00-00".to_owned(),
+            repository: sample.repository,
+            objects: String::new(),
+            properties: BTreeMap::new(),
+            timeout_s: 600,
+            targets,
+            manifests: vec!["m".to_owned()],
+            bytes: 1,
+            files: 1,
+            now_ms: 100,
+        }
+    }
+
+    fn start(sample: &mut Sample, targets: Vec<RestoreTarget>) -> JobId {
+        JobId(sample.create(&Command::CreateRestore(new(sample, targets))))
+    }
+
+    fn step(sample: &mut Sample, job: JobId, to: RestoreStep) {
+        let from = sample.state.restores[&job].state.name().to_owned();
+        sample.ok(&Command::AdvanceRestore { job, from, to, now_ms: 200 });
+    }
+
+    const BEFORE_SWITCH: [RestoreStep; 4] =
+        [RestoreStep::Snapshoting, RestoreStep::Download, RestoreStep::Downloading, RestoreStep::Commit];
+
+    #[test]
+    fn targets_get_new_ids_and_keep_their_sources() {
+        let mut sample = Sample::new();
+        let wanted = target(&sample, "copy", None);
+        let job = start(&mut sample, vec![wanted]);
+        let made = &sample.state.restores[&job].targets[0];
+        let ids: Vec<TabletId> = made.table.tablets().map(|(_, tablet)| tablet.id).collect();
+        let expected: Vec<_> = ids.iter().zip(100..).map(|(id, source)| (*id, TabletId(source))).collect();
+        assert_eq!(made.sources, expected);
+        assert!(made.table.id.0 > sample.table.0 && made.table.partitions.iter().all(|(id, made)| *id == made.id));
+        assert_eq!(sample.state.claimed_tablets().len(), 8);
+    }
+
+    #[test]
+    fn one_entry_switches_all_tables() {
+        let mut sample = Sample::new();
+        let old = sample.table().clone();
+        let targets = vec![target(&sample, "t", Some(sample.table)), target(&sample, "copy", None)];
+        let mut part = targets.clone();
+        // Into the existing table only one partition.
+        part[0].table.partitions.retain(|_, partition| partition.name == "p1");
+        part[0].sources.truncate(2);
+        let job = start(&mut sample, part);
+        for to in BEFORE_SWITCH {
+            step(&mut sample, job, to);
+            assert_eq!(sample.table(), &old);
+        }
+        step(&mut sample, job, RestoreStep::Committing);
+        let table = sample.table();
+        assert_eq!(table.partitions.len(), 2);
+        assert_eq!(table.partition("p1").unwrap().visible_version, 7);
+        assert_eq!(table.partition("p2"), old.partition("p2"));
+        assert!(sample.state.databases[&sample.db].table("copy").is_some());
+        // Too late to cancel.
+        let error = JobError { kind: "CANCELLED".to_owned(), message: "user".to_owned() };
+        sample.refuses(&Command::CancelJob { job, error, now_ms: 1 }, ErrorKind::Conflict, "state: COMMITTING");
+        step(&mut sample, job, RestoreStep::Finished);
+        let times = &sample.state.restores[&job].times;
+        assert!([times.meta_prepared, times.snapshot_finished, times.transfer_finished, times.finished] == [200; 4]);
+        sample.ok(&Command::JobCleaned { job });
+        assert!(sample.state.restores[&job].targets.is_empty());
+    }
+
+    #[test]
+    fn steps_have_an_order_and_late_ones_change_nothing() {
+        let mut sample = Sample::new();
+        let wanted = target(&sample, "copy", None);
+        let job = start(&mut sample, vec![wanted]);
+        let jump = |from: &str, to| Command::AdvanceRestore { job, from: from.to_owned(), to, now_ms: 1 };
+        sample.refuses(&jump("PENDING", RestoreStep::Commit), ErrorKind::Bug, "cannot go from PENDING to COMMIT");
+        sample.refuses(&jump("DOWNLOAD", RestoreStep::Downloading), ErrorKind::Conflict, "not DOWNLOAD");
+        let done = Command::DownloadDone { job, parts: vec![2, 1, 2] };
+        sample.refuses(&done, ErrorKind::Conflict, "is PENDING, not DOWNLOADING");
+        for to in &BEFORE_SWITCH[..3] {
+            step(&mut sample, job, *to);
+        }
+        sample.ok(&done);
+        sample.ok(&done);
+        assert_eq!(sample.state.restores[&job].state, RestoreState::Downloading { done: vec![1, 2] });
+        let unknown = Command::AdvanceRestore {
+            job: JobId(1),
+            from: "PENDING".to_owned(),
+            to: RestoreStep::Snapshoting,
+            now_ms: 1,
+        };
+        sample.refuses(&unknown, ErrorKind::NotFound, "job 1");
+        sample.refuses(&Command::DownloadDone { job: JobId(1), parts: vec![] }, ErrorKind::NotFound, "job 1");
+    }
+
+    #[test]
+    fn impossible_restores_are_named() {
+        let mut sample = Sample::new();
+        let copy = target(&sample, "copy", None);
+        let create = |targets: Vec<RestoreTarget>| Command::CreateRestore(new(&Sample::new(), targets));
+        assert_eq!(sample.refused(&create(vec![target(&Sample::new(), "t", None)])).number(), 1050);
+        let gone = target(&sample, "t", Some(TableId(1)));
+        assert_eq!(sample.refused(&create(vec![gone])).number(), 1051);
+        sample.refuses(&create(vec![copy.clone(), copy.clone()]), ErrorKind::Invalid, "Duplicated table: copy");
+        let mut few = copy.clone();
+        few.sources.pop();
+        sample.refuses(&create(vec![few]), ErrorKind::Bug, "one source for each tablet");
+        let mut lonely = copy.clone();
+        let first = lonely.table.partitions.values_mut().next().unwrap();
+        first.tablets[0].replicas.clear();
+        sample.refuses(&create(vec![lonely]), ErrorKind::Bug, "without replicas");
+        let mut lost = copy.clone();
+        let first = lost.table.partitions.values_mut().next().unwrap();
+        first.tablets[0].replicas = vec![coffer_proto::ids::BackendId(1)];
+        sample.refuses(&create(vec![lost]), ErrorKind::Conflict, "dropped meanwhile");
+        let mut nowhere = new(&sample, vec![copy.clone()]);
+        nowhere.db = coffer_proto::ids::DbId(1);
+        assert_eq!(sample.refused(&Command::CreateRestore(nowhere)).number(), 1049);
+        let mut unknown = new(&sample, vec![copy.clone()]);
+        unknown.repository = coffer_proto::ids::RepositoryId(1);
+        sample.refuses(&Command::CreateRestore(unknown), ErrorKind::NotFound, "does not exist");
+        start(&mut sample, vec![copy.clone()]);
+        sample.refuses(&create(vec![copy]), ErrorKind::Conflict, "Can only run one backup or restore job");
+    }
+
+    #[test]
+    fn what_a_restore_will_change_is_left_alone_meanwhile() {
+        let mut sample = Sample::new();
+        let targets = vec![target(&sample, "t", Some(sample.table)), target(&sample, "copy", None)];
+        start(&mut sample, targets);
+        let table = sample.new_table("copy");
+        sample.refuses(&Command::CreateTable(table), ErrorKind::Conflict, "being created by restore job");
+        let drop = Command::DropTable { db: sample.db, table: sample.table };
+        sample.refuses(&drop, ErrorKind::Conflict, "is being restored by job");
+        let partitions = vec![(sample.partition("p1"), sample.placement())];
+        let truncate = Command::Truncate { db: sample.db, table: sample.table, partitions, now_ms: 1 };
+        sample.refuses(&truncate, ErrorKind::Conflict, "is being restored by job");
+        let begin = sample.begin_command("l");
+        sample.refuses(&begin, ErrorKind::Conflict, "is being restored by job");
+    }
+}

@@ -8,7 +8,7 @@ use crate::error::{self, Error, Result};
 use crate::limits;
 use crate::meta::command::Outcome;
 use crate::meta::state::State;
-use coffer_proto::ids::{BackendId, DbId, PartitionId, TableId, TabletId, TransactionId};
+use coffer_proto::ids::{DbId, PartitionId, TableId, TabletId, TransactionId};
 
 pub(super) fn begin(
     state: &mut State,
@@ -34,7 +34,7 @@ pub(super) fn begin(
     }
     let open = state.transactions.values().filter(|other| other.db == db && !other.state.is_over()).count();
     if open >= limits::MAX_OPEN_TRANSACTIONS {
-        return Err(Error::limit(format!("current running txns on db {db} is {open}, larger than limit {open}")));
+        return Err(Error::limit(format!("current running txns on db {db} is {open}, the limit is {}", limits::MAX_OPEN_TRANSACTIONS)));
     }
     let id = TransactionId(state.take_id());
     let transaction = Transaction {
@@ -46,7 +46,7 @@ pub(super) fn begin(
         deadline_ms,
         state: TransactionState::Prepared,
         sequence: 0,
-        missing: Vec::new(),
+        tablets: Vec::new(),
     };
     state.transactions.insert(id, transaction);
     Ok(Outcome::Created(id.0))
@@ -55,7 +55,7 @@ pub(super) fn begin(
 pub(super) fn commit(
     state: &mut State,
     id: TransactionId,
-    (touched, missing): (&[PartitionId], &[(TabletId, BackendId)]),
+    (touched, tablets): (&[PartitionId], &[TabletId]),
     (rows, now_ms): (u64, u64),
 ) -> Result<Outcome> {
     let transaction = known(state, id)?;
@@ -93,7 +93,7 @@ pub(super) fn commit(
     let sequence = state.take_id();
     let transaction = known_mut(state, id)?;
     transaction.sequence = sequence;
-    transaction.missing = missing.to_vec();
+    transaction.tablets = tablets.to_vec();
     transaction.state = if versions.is_empty() {
         TransactionState::Visible { versions: Vec::new(), rows, at_ms: now_ms }
     } else {
@@ -171,4 +171,119 @@ fn unknown(id: TransactionId) -> Error {
 
 fn partition_mut(state: &mut State, (db, table): (DbId, TableId), id: PartitionId) -> Option<&mut Partition> {
     state.databases.get_mut(&db)?.tables.get_mut(&table)?.partitions.get_mut(&id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Sample;
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::meta::command::Command;
+
+    fn commit(transaction: TransactionId, partitions: Vec<PartitionId>) -> Command {
+        Command::CommitTransaction { transaction, partitions, rows: 3, tablets: Vec::new(), now_ms: 20 }
+    }
+
+    fn abort(transaction: TransactionId) -> Command {
+        Command::AbortTransaction { transaction, reason: "gone".to_owned(), now_ms: 30 }
+    }
+
+    fn visible(transaction: TransactionId) -> Command {
+        Command::MakeVisible { transaction, now_ms: 40 }
+    }
+
+    #[test]
+    fn a_label_loads_once_unless_aborted() {
+        let mut sample = Sample::new();
+        let first = sample.begin("l");
+        let again = sample.begin_command("l");
+        let text = format!("Label [l] has already been used, relate to txn [{first}], status [PREPARE].");
+        sample.refuses(&again, ErrorKind::AlreadyExists, &text);
+        sample.ok(&abort(first));
+        let second = sample.begin("l");
+        sample.ok(&commit(second, vec![sample.partition("p1")]));
+        sample.refuses(&again, ErrorKind::AlreadyExists, "COMMITTED");
+        sample.ok(&visible(second));
+        sample.refuses(&again, ErrorKind::AlreadyExists, "VISIBLE");
+        sample.ok(&Command::PurgeTransactions { before_ms: 41 });
+        sample.begin("l");
+    }
+
+    #[test]
+    fn a_load_needs_its_table_and_a_bound() {
+        let mut sample = Sample::new();
+        let mut nowhere = sample.begin_command("l");
+        if let Command::BeginTransaction { table, .. } = &mut nowhere {
+            *table = TableId(1);
+        }
+        assert_eq!(sample.refused(&nowhere).number(), 1051);
+        for n in 0..limits::MAX_OPEN_TRANSACTIONS {
+            sample.begin(&format!("l{n}"));
+        }
+        let begin = sample.begin_command("more");
+        sample.refuses(&begin, ErrorKind::Limit, "running txns");
+    }
+
+    #[test]
+    fn versions_rise_by_one_and_become_visible_in_order() {
+        let mut sample = Sample::new();
+        let (p1, p2) = (sample.partition("p1"), sample.partition("p2"));
+        let (a, b) = (sample.begin("a"), sample.begin("b"));
+        assert_eq!(sample.ok(&commit(a, vec![p1, p2])), Outcome::Versions(vec![(p1, 2), (p2, 2)]));
+        assert_eq!(sample.ok(&commit(b, vec![p1])), Outcome::Versions(vec![(p1, 3)]));
+        // Asked again, the same answer.
+        assert_eq!(sample.ok(&commit(b, vec![p1])), Outcome::Versions(vec![(p1, 3)]));
+        assert!(sample.state.transactions[&a].sequence < sample.state.transactions[&b].sequence);
+        sample.refuses(&visible(b), ErrorKind::Conflict, "has to wait for version 2");
+        sample.ok(&visible(a));
+        sample.ok(&visible(a));
+        sample.ok(&visible(b));
+        let partition = &sample.table().partitions[&p1];
+        assert_eq!((partition.visible_version, partition.committed_version, partition.visible_ms), (3, 3, 40));
+        assert_eq!(sample.ok(&commit(b, vec![p1])), Outcome::Versions(vec![(p1, 3)]));
+    }
+
+    #[test]
+    fn a_load_without_rows_is_visible_at_once() {
+        let mut sample = Sample::new();
+        let load = sample.begin("l");
+        assert_eq!(sample.ok(&commit(load, Vec::new())), Outcome::Versions(Vec::new()));
+        assert!(matches!(sample.state.transactions[&load].state, TransactionState::Visible { .. }));
+    }
+
+    #[test]
+    fn what_was_decided_stays() {
+        let mut sample = Sample::new();
+        let p1 = sample.partition("p1");
+        let (gone, done) = (sample.begin("gone"), sample.begin("done"));
+        sample.refuses(&visible(gone), ErrorKind::Conflict, "is PREPARE, not COMMITTED");
+        sample.ok(&abort(gone));
+        sample.ok(&abort(gone));
+        sample.refuses(&commit(gone, vec![p1]), ErrorKind::Conflict, "was aborted: gone");
+        sample.ok(&commit(done, vec![p1]));
+        sample.refuses(&abort(done), ErrorKind::Conflict, "is COMMITTED and stays");
+        for command in [commit(TransactionId(1), vec![]), visible(TransactionId(1)), abort(TransactionId(1))] {
+            sample.refuses(&command, ErrorKind::NotFound, "transaction 1 does not exist");
+        }
+        // Purging forgets only what has ended.
+        let open = sample.begin("open");
+        sample.ok(&Command::PurgeTransactions { before_ms: u64::MAX });
+        assert_eq!(sample.state.transactions.keys().copied().collect::<Vec<_>>(), [done, open]);
+    }
+
+    #[test]
+    fn a_load_into_what_was_replaced_or_dropped_is_refused() {
+        let mut sample = Sample::new();
+        let p1 = sample.partition("p1");
+        let (late, early) = (sample.begin("late"), sample.begin("early"));
+        sample.refuses(&commit(late, vec![p1, p1]), ErrorKind::Bug, "twice");
+        sample.ok(&commit(early, vec![p1]));
+        let partitions = vec![(p1, sample.placement())];
+        sample.ok(&Command::Truncate { db: sample.db, table: sample.table, partitions, now_ms: 9 });
+        sample.refuses(&commit(late, vec![p1]), ErrorKind::Conflict, "load again");
+        // What was committed before ends in peace.
+        sample.ok(&visible(early));
+        sample.ok(&Command::DropTable { db: sample.db, table: sample.table });
+        sample.refuses(&commit(late, vec![p1]), ErrorKind::Conflict, "was dropped during the load");
+    }
 }
