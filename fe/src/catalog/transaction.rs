@@ -1,6 +1,6 @@
 //! Load transactions and labels.
 
-use coffer_proto::ids::{BackendId, DbId, PartitionId, TableId, TabletId, TransactionId};
+use coffer_proto::ids::{DbId, PartitionId, TableId, TabletId, TransactionId};
 use serde::{Deserialize, Serialize};
 
 /// One load. A label loads once: it is free again only when its transaction was aborted or has expired.
@@ -24,9 +24,10 @@ pub struct Transaction {
     /// Transactions of one table are published in this order.
     #[serde(default)]
     pub sequence: u64,
-    /// Replicas that should have rows of this load and have none: publishing there must fail, not advance.
+    /// Tablets that got rows: publishing one where the rows are not must fail, not advance. Kept as long as the
+    /// transaction, so that a replica that lost its disk is never made up of empty versions.
     #[serde(default)]
-    pub missing: Vec<(TabletId, BackendId)>,
+    pub tablets: Vec<TabletId>,
 }
 
 /// PREPARED -> COMMITTED -> VISIBLE, or PREPARED -> ABORTED.

@@ -16,8 +16,6 @@ pub(super) struct Verdict {
     pub(super) partitions: Vec<PartitionId>,
     /// Tablets that got rows.
     pub(super) tablets: BTreeSet<TabletId>,
-    /// Replicas without the rows of their tablet.
-    pub(super) missing: Vec<(TabletId, BackendId)>,
 }
 
 /// The replicas that make a majority.
@@ -34,7 +32,7 @@ pub(super) fn decide(table: &Table, written: &[TabletWritten]) -> Result<Verdict
         let backends = tablet.backend_ids.iter().copied().map(BackendId);
         holders.entry(TabletId(tablet.tablet_id)).or_default().extend(backends);
     }
-    let mut verdict = Verdict { partitions: Vec::new(), tablets: BTreeSet::new(), missing: Vec::new() };
+    let mut verdict = Verdict { partitions: Vec::new(), tablets: BTreeSet::new() };
     let mut partitions = BTreeSet::new();
     for (id, holders) in holders {
         let (partition, tablet) = known.get(&id).ok_or_else(|| {
@@ -43,10 +41,8 @@ pub(super) fn decide(table: &Table, written: &[TabletWritten]) -> Result<Verdict
                 table.name
             ))
         })?;
-        let missing = tablet.replicas.iter().filter(|replica| !holders.contains(replica));
-        let missing: Vec<(TabletId, BackendId)> = missing.map(|replica| (id, *replica)).collect();
         let (replicas, needed) = (tablet.replicas.len(), majority(tablet.replicas.len()));
-        let written = replicas - missing.len();
+        let written = tablet.replicas.iter().filter(|replica| holders.contains(replica)).count();
         if written < needed {
             return Err(Error::unavailable(format!(
                 "tablet {id} of table '{}' has the rows on {written} of {replicas} replicas, {needed} are needed; \
@@ -56,7 +52,6 @@ pub(super) fn decide(table: &Table, written: &[TabletWritten]) -> Result<Verdict
         }
         partitions.insert(partition.id);
         verdict.tablets.insert(id);
-        verdict.missing.extend(missing);
     }
     verdict.partitions = partitions.into_iter().collect();
     Ok(verdict)
@@ -84,9 +79,8 @@ mod tests {
         let verdict = verdict.unwrap();
         assert_eq!(verdict.partitions, [PartitionId(1), PartitionId(2)]);
         assert_eq!(verdict.tablets, BTreeSet::from([TabletId(10), TabletId(20)]));
-        assert_eq!(verdict.missing, [(TabletId(10), BackendId(3))]);
         let two_reports = decide(&table, &[written(10, 1, &[1]), written(10, 1, &[2])]).unwrap();
-        assert_eq!(two_reports.missing, [(TabletId(10), BackendId(3))]);
+        assert_eq!(two_reports.tablets, BTreeSet::from([TabletId(10)]));
     }
 
     #[test]

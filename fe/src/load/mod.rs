@@ -29,14 +29,14 @@ use crate::meta::command::{Command, Outcome};
 use crate::meta::state::State;
 use crate::raft::Meta;
 use crate::sql::ast::ObjectName;
-use coffer_proto::ids::{BackendId, DbId, TableId, TabletId, TransactionId};
+use coffer_proto::ids::{BackendId, DbId, TableId, TransactionId};
 use coffer_proto::v1;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest timeout a load may name, seconds.
@@ -68,8 +68,6 @@ struct Shared {
     backends: Backends,
     config: Arc<Config>,
     shutdown: Shutdown,
-    /// Tablets with rows of loads about to commit, for the publisher of this process.
-    written: Mutex<HashMap<TransactionId, BTreeSet<TabletId>>>,
     /// The turn of backends in redirects and INSERTs.
     turn: AtomicUsize,
 }
@@ -83,8 +81,7 @@ pub fn start(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shut
 
 impl Loads {
     fn new(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Loads {
-        let written = Mutex::default();
-        Loads { shared: Arc::new(Shared { meta, backends, config, shutdown, written, turn: AtomicUsize::new(0) }) }
+        Loads { shared: Arc::new(Shared { meta, backends, config, shutdown, turn: AtomicUsize::new(0) }) }
     }
 
     /// Whether the password is that of the user.
@@ -158,20 +155,13 @@ impl Loads {
                 .ok_or_else(|| Error::conflict(format!("the table of transaction {id} was dropped during the load")))?;
             majority::decide(table, &request.tablets).map(Some)
         })?;
-        let (partitions, missing) = match decided {
-            Some(verdict) => {
-                self.written().insert(id, verdict.tablets);
-                (verdict.partitions, verdict.missing)
-            }
+        let (partitions, tablets) = match decided {
+            Some(verdict) => (verdict.partitions, verdict.tablets.into_iter().collect()),
             None => (Vec::new(), Vec::new()),
         };
         let rows = request.rows;
-        let command = Command::CommitTransaction { transaction: id, partitions, rows, missing, now_ms: now_ms() };
-        let outcome = self.shared.meta.propose(command).await;
-        if outcome.is_err() {
-            self.written().remove(&id);
-        }
-        outcome.map(|_| ())
+        let command = Command::CommitTransaction { transaction: id, partitions, rows, tablets, now_ms: now_ms() };
+        self.shared.meta.propose(command).await.map(|_| ())
     }
 
     async fn visible(&self, id: TransactionId) -> Result<bool> {
@@ -230,7 +220,8 @@ impl Loads {
     /// Tell a backend to forget staged rows, in the background. One that is away says when it registers that it has them.
     fn discard(&self, backend: BackendId, ids: Vec<TransactionId>) {
         let Some(first) = ids.first() else { return };
-        let task = format!("discard/{first}/{backend}");
+        // An id of its own each time: rows may arrive after an earlier discard of the same load was done.
+        let task = format!("discard/{first}/{}", self.shared.backends.unique());
         let backends = self.shared.backends.clone();
         let work = v1::DiscardLoads { transaction_ids: ids.iter().map(|id| id.0).collect() };
         self.shared.shutdown.spawn(async move {
@@ -249,10 +240,6 @@ impl Loads {
         }
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
         Ok(addresses.swap_remove(turn))
-    }
-
-    fn written(&self) -> std::sync::MutexGuard<'_, HashMap<TransactionId, BTreeSet<TabletId>>> {
-        self.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

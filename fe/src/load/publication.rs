@@ -25,9 +25,8 @@ pub(super) struct Publication {
 }
 
 impl Publication {
-    /// From the record; partitions that are gone are left out. `written` are tablets known to have got rows; those with
-    /// replicas that miss them are known from the record in any case. `None` when there is nothing to publish at all.
-    pub(super) fn new(state: &State, transaction: &Transaction, written: &BTreeSet<TabletId>) -> Option<Publication> {
+    /// From the record; partitions that are gone are left out. `None` when there is nothing to publish at all.
+    pub(super) fn new(state: &State, transaction: &Transaction) -> Option<Publication> {
         let versions = versions(transaction)?;
         let mut publication = Publication {
             id: transaction.id,
@@ -38,7 +37,7 @@ impl Publication {
         };
         let Some((_, table)) = state.table_by_id(transaction.db, transaction.table) else { return Some(publication) };
         let schema = serde_json::to_string(&table.schema).unwrap_or_default();
-        let missing: HashSet<TabletId> = transaction.missing.iter().map(|(tablet, _)| *tablet).collect();
+        let written: HashSet<TabletId> = transaction.tablets.iter().copied().collect();
         for (partition, version) in versions {
             let Some(partition) = table.partitions.get(partition) else { continue };
             for tablet in &partition.tablets {
@@ -54,7 +53,7 @@ impl Publication {
                         tablet_id: tablet.id.0,
                         version: *version,
                         partition_id: partition.id.0,
-                        rows_expected: missing.contains(&tablet.id) || written.contains(&tablet.id),
+                        rows_expected: written.contains(&tablet.id),
                     });
                 }
             }
@@ -218,7 +217,7 @@ mod tests {
     fn tracked(transactions: &[Transaction], state: &State) -> Tracker {
         let mut tracker = Tracker::default();
         for transaction in transactions {
-            let publication = Publication::new(state, transaction, &BTreeSet::new()).unwrap();
+            let publication = Publication::new(state, transaction).unwrap();
             tracker.add(Arc::new(publication));
         }
         tracker
@@ -228,17 +227,15 @@ mod tests {
     fn every_backend_publishes_every_tablet_of_the_partitions() {
         let state = state(table(&[(1, &[10, 11]), (2, &[20])], &[1, 2]));
         let mut transaction = committed(7, 8, &[(1, 5)]);
-        transaction.missing = vec![(TabletId(11), BackendId(2))];
-        let publication = Publication::new(&state, &transaction, &BTreeSet::new()).unwrap();
+        transaction.tablets = vec![TabletId(11)];
+        let publication = Publication::new(&state, &transaction).unwrap();
         assert_eq!(publication.tasks.len(), 2);
         let task = &publication.tasks[&BackendId(1)];
         let tablets: Vec<(u64, u64, bool)> =
             task.tablets.iter().map(|tablet| (tablet.tablet_id, tablet.version, tablet.rows_expected)).collect();
         assert_eq!(tablets, [(10, 5, false), (11, 5, true)]);
-        let publication = Publication::new(&state, &transaction, &BTreeSet::from([TabletId(10)])).unwrap();
-        assert!(publication.tasks[&BackendId(2)].tablets.iter().all(|tablet| tablet.rows_expected));
         transaction.state = TransactionState::Prepared;
-        assert_eq!(Publication::new(&state, &transaction, &BTreeSet::new()), None);
+        assert_eq!(Publication::new(&state, &transaction), None);
     }
 
     #[test]

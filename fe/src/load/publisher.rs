@@ -22,7 +22,7 @@ use coffer_proto::{status, v1};
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -144,7 +144,6 @@ impl Publisher {
     /// Take up what was committed, drop what is over.
     fn look(&mut self) {
         let tracker = &mut self.tracker;
-        let mut written = self.loads.written();
         let new = self.loads.shared.meta.view(|state| {
             for id in tracker.ids() {
                 let waits = state.transactions.get(&id).is_some_and(|found| is_committed(&found.state));
@@ -158,16 +157,12 @@ impl Publisher {
             });
             let committed = state.transactions.values().filter(|found| is_committed(&found.state));
             let new = committed.filter(|found| !tracker.knows(found.id));
-            let publications = new.filter_map(|found| {
-                let tablets = written.remove(&found.id).unwrap_or_default();
-                Publication::new(state, found, &tablets)
-            });
+            let publications = new.filter_map(|found| Publication::new(state, found));
             let mut publications: Vec<Publication> = publications.collect();
             publications.sort_unstable_by_key(|publication| publication.sequence);
             self.lanes.retain(|(_, backend), _| state.backends.contains_key(backend));
             publications
         });
-        drop(written);
         for publication in new {
             let publication = Arc::new(publication);
             self.tracker.add(Arc::clone(&publication));
@@ -296,7 +291,7 @@ impl Publisher {
 
     fn publications(&self, state: &State, ids: &[TransactionId]) -> Vec<Arc<Publication>> {
         let found = ids.iter().filter_map(|id| state.transactions.get(id));
-        found.filter_map(|found| Publication::new(state, found, &BTreeSet::new())).map(Arc::new).collect()
+        found.filter_map(|found| Publication::new(state, found)).map(Arc::new).collect()
     }
 
     fn tick(&mut self) {

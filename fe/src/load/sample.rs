@@ -61,6 +61,6 @@ pub(super) fn committed(id: u64, sequence: u64, versions: &[(u64, u64)]) -> Tran
         deadline_ms: 0,
         state: TransactionState::Committed { versions, rows: 1, at_ms: 0 },
         sequence,
-        missing: Vec::new(),
+        tablets: Vec::new(),
     }
 }

@@ -105,8 +105,8 @@ async fn a_majority_commits_and_becomes_visible_when_published() {
         applied.changed().await.unwrap();
     }
     let id = TransactionId(plan.transaction_id);
-    let missing = meta.view(|state| state.transactions[&id].missing.clone());
-    assert_eq!(missing, [(TabletId(plan.tablets[0].tablet_id), BackendId(plan.tablets[0].backend_ids[2]))]);
+    let tablets = meta.view(|state| state.transactions[&id].tablets.clone());
+    assert_eq!(tablets, [TabletId(plan.tablets[0].tablet_id)]);
     meta.propose(Command::MakeVisible { transaction: id, now_ms: 1 }).await.unwrap();
     assert_eq!(waiting.await.unwrap(), Ok(true));
     assert_eq!(loads.finish(&request).await, Ok(true), "asked again after a lost answer");
