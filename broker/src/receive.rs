@@ -5,7 +5,7 @@
 //! connection, and those they wait for would starve.
 //!
 //! Grammar: open, chunk*, finish. Chunks follow each other without gap, each matches its CRC32C, and the finish message
-//! states the length and CRC32C of the whole. Anything else, and a stream that just ends, is an error in the body, so
+//! states the length and the CRC32C of those sums. Anything else, and a stream that just ends, is an error in the body, so
 //! that the store below throws away what it has: nothing becomes visible.
 
 use crate::limits::SILENCE;
@@ -86,7 +86,7 @@ impl Sum {
         if crc32c != chunk.crc32c {
             return Err(Error::corrupt(format!("the chunk at offset {due} does not match its CRC32C")));
         }
-        self.crc32c = crc32c::crc32c_combine(self.crc32c, crc32c, chunk.data.len());
+        self.crc32c = crc32c::crc32c_append(self.crc32c, &crc32c.to_le_bytes());
         self.length += chunk.data.len() as u64;
         Ok(chunk.data)
     }
@@ -97,7 +97,7 @@ impl Sum {
             return Err(Error::corrupt(format!("{length} bytes came of an object of {due}")));
         }
         if finish.crc32c != self.crc32c {
-            return Err(Error::corrupt("the object does not match its CRC32C"));
+            return Err(Error::corrupt("the chunks that came are not those that were sent: their CRC32Cs differ"));
         }
         Ok(())
     }
@@ -112,8 +112,10 @@ mod tests {
         Kind::Chunk(WriteChunk { offset, data: Bytes::from(data), crc32c: crc32c::crc32c(data.as_bytes()) })
     }
 
-    fn finish(whole: &str) -> Kind {
-        Kind::Finish(FinishWrite { length: whole.len() as u64, crc32c: crc32c::crc32c(whole.as_bytes()) })
+    fn finish(chunks: &[&str]) -> Kind {
+        let sums: Vec<u8> = chunks.iter().flat_map(|chunk| crc32c::crc32c(chunk.as_bytes()).to_le_bytes()).collect();
+        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Kind::Finish(FinishWrite { length, crc32c: crc32c::crc32c(&sums) })
     }
 
     async fn received(kinds: Vec<Kind>) -> Result<Vec<u8>> {
@@ -124,8 +126,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_put_that_adds_up_is_a_body() {
-        assert_eq!(received(vec![chunk(0, "abc"), chunk(3, "de"), finish("abcde")]).await.unwrap(), b"abcde");
-        assert_eq!(received(vec![finish("")]).await.unwrap(), b"");
+        assert_eq!(received(vec![chunk(0, "abc"), chunk(3, "de"), finish(&["abc", "de"])]).await.unwrap(), b"abcde");
+        assert_eq!(received(vec![finish(&[])]).await.unwrap(), b"");
     }
 
     #[tokio::test]
@@ -135,8 +137,8 @@ mod tests {
             (vec![chunk(1, "abc")], ErrorKind::Corrupt),
             (vec![chunk(0, "abc"), chunk(2, "d")], ErrorKind::Corrupt),
             (vec![garbled], ErrorKind::Corrupt),
-            (vec![chunk(0, "abc"), finish("ab")], ErrorKind::Corrupt),
-            (vec![chunk(0, "abc"), finish("abd")], ErrorKind::Corrupt),
+            (vec![chunk(0, "abc"), finish(&["ab"])], ErrorKind::Corrupt),
+            (vec![chunk(0, "abc"), finish(&["abd"])], ErrorKind::Corrupt),
             (vec![chunk(0, "abc"), Kind::Open(OpenWrite::default())], ErrorKind::Invalid),
             (vec![chunk(0, "abc")], ErrorKind::Cancelled),
         ] {
