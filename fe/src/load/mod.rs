@@ -35,8 +35,8 @@ use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Longest timeout a load may name, seconds.
