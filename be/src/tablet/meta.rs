@@ -280,7 +280,7 @@ mod tests {
             prop_assert_eq!(&TabletMeta::decode(&bytes).unwrap(), &meta);
             let at = at % bytes.len();
             bytes[at] ^= flip;
-            prop_assert!(at >= 8 && at < 12 || TabletMeta::decode(&bytes).is_err());
+            prop_assert!((8..12).contains(&at) || TabletMeta::decode(&bytes).is_err());
             bytes.truncate(at);
             prop_assert!(TabletMeta::decode(&bytes).is_err());
         }

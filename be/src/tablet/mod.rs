@@ -1,5 +1,6 @@
 //! Tablets at rest: paths, descriptions, files of rows, and everything that changes them durably.
 
+mod copies;
 mod disk;
 pub mod layout;
 pub mod meta;

@@ -1,6 +1,6 @@
 //! Publishing: staged rows become part of their tablets, each tablet exactly one version further.
 //!
-//! Per disk: link the staged files into the tablets, write all new metas under temporary names, sync once, rename the
+//! Per disk: link the staged files into the tablets (copy those that are on another disk), write all new metas under temporary names, sync once, rename the
 //! metas, sync again; only then do readers see the new version and is anybody told. The staged files stay until that is
 //! done, so a crash at any point leaves each tablet at the old or the new version, and the same publish again brings
 //! the rest. Links without a meta that names them are removed when the store is opened.
@@ -9,13 +9,14 @@ use crate::sync;
 use crate::tablet::disk::Disk;
 use crate::tablet::layout::meta_file;
 use crate::tablet::meta::{DataFile, FIRST_VERSION, TabletMeta};
+use crate::tablet::staging::StagedTablet;
 use crate::tablet::store::TabletStore;
 use crate::tablet::tablet::Tablet;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
 use coffer_table::Schema;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What to publish.
@@ -88,7 +89,10 @@ impl TabletStore {
     fn plan(&self, publish: &Publish, wanted: &PublishTablet) -> Result<Planned> {
         let staged = self.staging().tablet(publish.transaction_id, wanted.tablet_id);
         let (tablet, meta) = match self.find(wanted.tablet_id) {
-            Ok(tablet) => (Some(tablet.clone()), (*tablet.meta()).clone()),
+            Ok(tablet) => {
+                tablet.check_owner(publish.table_id, wanted.partition_id)?;
+                (Some(tablet.clone()), (*tablet.meta()).clone())
+            }
             Err(error) if error.kind() == coffer_stdx::ErrorKind::NotFound => {
                 if wanted.version != FIRST_VERSION + 1 {
                     return Err(error).context(|| format!("publish version {}", wanted.version));
@@ -108,29 +112,16 @@ impl TabletStore {
             )));
         }
         if wanted.rows_expected && staged.is_none() {
-            return Err(Error::not_found(format!(
-                "tablet {}: the rows of transaction {} are not on this backend",
-                wanted.tablet_id, publish.transaction_id
-            )));
+            return Err(self.staging().missing(publish.transaction_id, wanted.tablet_id));
         }
         let disk = match (&tablet, &staged) {
             (Some(tablet), _) => tablet.disk().clone(),
             (None, Some(staged)) => staged.disk.clone(),
             (None, None) => self.choose_disk(0)?,
         };
-        let files =
-            staged.map(|staged| self.link_staged(&disk, publish.transaction_id, wanted.tablet_id, staged.files));
+        let files = staged.map(|staged| bring(&disk, publish.transaction_id, wanted.tablet_id, staged));
         let meta = meta.next(files.transpose()?.unwrap_or_default());
         Ok(Planned::Step(disk, Step { tablet_id: wanted.tablet_id, tablet, meta }))
-    }
-
-    fn link_staged(&self, disk: &Disk, transaction: u64, tablet: u64, files: Vec<DataFile>) -> Result<Vec<DataFile>> {
-        let (from, to) = (disk.layout().staged_tablet(transaction, tablet), disk.layout().tablet(tablet));
-        std::fs::create_dir_all(&to).context(|| format!("create {}", to.display()))?;
-        for file in &files {
-            fsx::link(&from.join(&file.name), &to.join(&file.name))?;
-        }
-        Ok(files)
     }
 
     fn publish_on(&self, disk: &Arc<Disk>, steps: Vec<Step>) -> Result<()> {
@@ -151,4 +142,30 @@ impl TabletStore {
         }
         Ok(())
     }
+}
+
+/// Put the staged files in the tablet's directory: links on the same disk, else copies, which the sync before the meta
+/// is written makes durable too. Two first loads at once may have staged a tablet on two disks.
+fn bring(disk: &Arc<Disk>, transaction: u64, tablet: u64, staged: StagedTablet) -> Result<Vec<DataFile>> {
+    let (from, to) = (staged.disk.layout().staged_tablet(transaction, tablet), disk.layout().tablet(tablet));
+    std::fs::create_dir_all(&to).context(|| format!("create {}", to.display()))?;
+    let same = Arc::ptr_eq(disk, &staged.disk);
+    for file in &staged.files {
+        let (from, to) = (from.join(&file.name), to.join(&file.name));
+        if same {
+            fsx::link(&from, &to)?;
+        } else {
+            copy(&from, &to, file.bytes)?;
+        }
+    }
+    Ok(staged.files)
+}
+
+/// Copy a file of known length. What an earlier try left under the name is in no meta and is replaced.
+fn copy(from: &Path, to: &Path, bytes: u64) -> Result<()> {
+    let copied = std::fs::copy(from, to).context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    if copied == bytes {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("file {} has {copied} bytes, but {bytes} were written", from.display())))
 }

@@ -3,7 +3,8 @@
 //! A load writes files below `staging/<transaction>/<tablet>/`, on the disk where the tablet is or will be. When all
 //! are written, each disk is synced, gets its `manifest`, and is synced again: from then on the rows survive a crash
 //! and wait for a publish or a discard. A directory without a manifest is what a crash in the middle of a load leaves;
-//! nobody was told that its rows are safe, and opening the store removes it.
+//! nobody was told that its rows are safe, and opening the store removes it. One whose manifest cannot be read is kept:
+//! its rows are not published, its tablets fail by name, and it goes away when the load is discarded.
 
 use crate::sync;
 use crate::tablet::disk::{Disk, id_entries};
@@ -13,7 +14,7 @@ use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// All loads that are written or being written here.
@@ -26,6 +27,14 @@ pub(crate) struct Staging {
 struct State {
     writing: HashSet<u64>,
     loads: HashMap<u64, StagedLoad>,
+    /// Loads with a manifest that cannot be read.
+    broken: HashMap<u64, Vec<Broken>>,
+}
+
+#[derive(Debug)]
+struct Broken {
+    dir: PathBuf,
+    reason: Error,
 }
 
 type StagedLoad = BTreeMap<u64, StagedTablet>;
@@ -48,14 +57,19 @@ impl Staging {
     /// Read what is staged on a disk and remove what is unfinished.
     pub(crate) fn load(&self, disk: &Arc<Disk>) -> Result<()> {
         for transaction in id_entries(&disk.layout().staging())? {
-            let path = disk.layout().staged_manifest(transaction);
-            let manifest: Manifest = match std::fs::read(&path) {
-                Ok(bytes) => meta::decode(&bytes).context(|| format!("staging manifest {}", path.display()))?,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    fsx::remove(&disk.layout().staged_load(transaction))?;
+            let dir = disk.layout().staged_load(transaction);
+            let manifest = match read_manifest(&disk.layout().staged_manifest(transaction)) {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) => {
+                    fsx::remove(&dir)?;
                     continue;
                 }
-                Err(error) => return Err(error).context(|| format!("read {}", path.display())),
+                Err(reason) => {
+                    tracing::error!(transaction, error = %reason, "rows of a load cannot be published here");
+                    let broken = Broken { dir, reason };
+                    sync::lock(&self.state).broken.entry(transaction).or_default().push(broken);
+                    continue;
+                }
             };
             let mut state = sync::lock(&self.state);
             let load = state.loads.entry(transaction).or_default();
@@ -68,14 +82,31 @@ impl Staging {
 
     /// Loads that wait for a publish or a discard.
     pub(crate) fn transactions(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = sync::lock(&self.state).loads.keys().copied().collect();
+        let state = sync::lock(&self.state);
+        let mut ids: Vec<u64> = state.loads.keys().chain(state.broken.keys()).copied().collect();
         ids.sort_unstable();
+        ids.dedup();
         ids
     }
 
     /// The files of a tablet in a load.
     pub(crate) fn tablet(&self, transaction: u64, tablet: u64) -> Option<StagedTablet> {
         sync::lock(&self.state).loads.get(&transaction).and_then(|load| load.get(&tablet)).cloned()
+    }
+
+    /// Why rows of a tablet that a load wrote are not here.
+    pub(crate) fn missing(&self, transaction: u64, tablet: u64) -> Error {
+        let what = format!("tablet {tablet}: the rows of transaction {transaction} are not on this backend");
+        match sync::lock(&self.state).broken.get(&transaction).and_then(|broken| broken.first()) {
+            Some(broken) => Error::new(broken.reason.kind(), format!("{what}: {}", broken.reason)),
+            None => Error::not_found(what),
+        }
+    }
+
+    /// Remove what cannot be read of a load that nobody wants any more.
+    fn forget_broken(&self, transaction: u64) {
+        let broken = sync::lock(&self.state).broken.remove(&transaction).unwrap_or_default();
+        remove_all(&broken.into_iter().map(|broken| broken.dir).collect::<Vec<_>>());
     }
 
     /// Forget tablets of a load that are published or gone for good, and the load when it has no more. A crash in
@@ -101,7 +132,8 @@ impl Staging {
 
     fn begin(&self, transaction: u64) -> Result<()> {
         let mut state = sync::lock(&self.state);
-        if state.loads.contains_key(&transaction) || !state.writing.insert(transaction) {
+        let known = state.loads.contains_key(&transaction) || state.broken.contains_key(&transaction);
+        if known || !state.writing.insert(transaction) {
             return Err(Error::conflict(format!(
                 "rows of transaction {transaction} were already sent to this backend"
             )));
@@ -120,6 +152,16 @@ impl Staging {
     fn is_writing(&self, transaction: u64) -> bool {
         sync::lock(&self.state).writing.contains(&transaction)
     }
+}
+
+/// The manifest of a load; `None` when it was never written.
+fn read_manifest(path: &Path) -> Result<Option<Manifest>> {
+    let read = match std::fs::read(path) {
+        Ok(bytes) => meta::decode(&bytes).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::from(error)),
+    };
+    read.context(|| format!("staging manifest {}", path.display()))
 }
 
 fn remove_all(paths: &[PathBuf]) {
@@ -222,6 +264,7 @@ impl TabletStore {
                 state.loads.get(transaction).map(|load| load.keys().copied().collect()).unwrap_or_default()
             };
             self.staging().forget(*transaction, tablets);
+            self.staging().forget_broken(*transaction);
         }
         Ok(())
     }

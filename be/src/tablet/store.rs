@@ -1,10 +1,12 @@
 //! All tablets of this backend, in one or more data directories.
 //!
 //! Opening reads every meta. A tablet whose meta does not check out is *bad*: it is reported, never served, and its
-//! files stay as they are until the leader drops it. What crashes leave is cleaned here: `*.tmp`, files no meta names,
+//! files stay as they are until the leader drops it. Of a tablet that lies in several directories the newest copy is
+//! served, unless another has rows that it does not have (see `copies`). What crashes leave is cleaned here: `*.tmp`, files no meta names,
 //! tablet directories without a meta (creation that did not end; moved to the trash), loads without a manifest.
 
 use crate::sync;
+use crate::tablet::copies::{Choice, Copy, choose};
 use crate::tablet::disk::{Disk, id_entries};
 use crate::tablet::layout::{META, meta_file};
 use crate::tablet::meta::TabletMeta;
@@ -33,8 +35,6 @@ pub struct TabletStore {
 pub struct BadTablet {
     /// Its directory.
     pub path: PathBuf,
-    /// Where it lies.
-    pub(crate) disk: Arc<Disk>,
     /// Why.
     pub reason: String,
 }
@@ -52,61 +52,69 @@ impl TabletStore {
             changes: Notify::new(),
         };
         store.cluster_id()?;
+        let mut copies: HashMap<u64, Vec<Copy>> = HashMap::new();
         std::thread::scope(|scope| {
             let loading: Vec<_> = store.disks.iter().map(|disk| scope.spawn(|| store.load_disk(disk))).collect();
             for loaded in loading {
-                loaded.join().map_err(|_| Error::bug("a thread that read a data directory panicked"))??;
+                let found = loaded.join().map_err(|_| Error::bug("a thread that read a data directory panicked"))??;
+                found.into_iter().for_each(|copy| copies.entry(copy.meta.tablet_id).or_default().push(copy));
             }
             Ok::<(), Error>(())
         })?;
+        copies.into_iter().for_each(|(id, copies)| store.register_best(id, copies));
+        for disk in &store.disks {
+            store.measure_trash(disk);
+        }
         Ok(Arc::new(store))
     }
 
-    fn load_disk(&self, disk: &Arc<Disk>) -> Result<()> {
+    fn load_disk(&self, disk: &Arc<Disk>) -> Result<Vec<Copy>> {
+        let mut found = Vec::new();
         for id in id_entries(&disk.layout().data())? {
-            self.load_tablet(disk, id)?;
+            found.extend(self.load_tablet(disk, id)?);
         }
         self.staging.load(disk)?;
-        self.measure_trash(disk);
-        Ok(())
+        Ok(found)
     }
 
-    fn load_tablet(&self, disk: &Arc<Disk>, id: u64) -> Result<()> {
+    fn load_tablet(&self, disk: &Arc<Disk>, id: u64) -> Result<Option<Copy>> {
         let dir = disk.layout().tablet(id);
         let meta = match TabletMeta::load(&meta_file(&dir)) {
             Ok(meta) if meta.tablet_id == id => meta,
             Ok(meta) => {
                 self.set_bad(disk, id, format!("{} describes tablet {}", dir.display(), meta.tablet_id));
-                return Ok(());
+                return Ok(None);
             }
-            Err(error) if error.kind() == coffer_stdx::ErrorKind::NotFound => return self.move_to_trash(disk, id),
+            Err(error) if error.kind() == coffer_stdx::ErrorKind::NotFound => {
+                return self.move_to_trash(disk, id).map(|()| None);
+            }
             Err(error) => {
                 self.set_bad(disk, id, error.message().to_owned());
-                return Ok(());
+                return Ok(None);
             }
         };
-        match tidy(&dir, &meta) {
-            Ok(()) => self.register_newest(disk, meta),
-            Err(error) => {
-                self.set_bad(disk, id, error.message().to_owned());
-                Ok(())
-            }
+        if let Err(error) = tidy(&dir, &meta) {
+            self.set_bad(disk, id, error.message().to_owned());
+            return Ok(None);
         }
+        Ok(Some(Copy { disk: disk.clone(), meta }))
     }
 
-    /// Two disks may hold the same tablet after one of them was brought back; the older copy goes to the trash.
-    fn register_newest(&self, disk: &Arc<Disk>, meta: TabletMeta) -> Result<()> {
-        let id = meta.tablet_id;
-        let mut tablets = sync::write(&self.tablets);
-        match tablets.get(&id).cloned() {
-            Some(other) if other.meta().version >= meta.version => {
-                drop(tablets);
-                self.move_to_trash(disk, id)
-            }
-            other => {
-                tablets.insert(id, Arc::new(Tablet::new(disk.clone(), meta)));
-                drop(tablets);
-                other.map_or(Ok(()), |other| self.move_to_trash(other.disk(), id))
+    /// Serve the best copy of a tablet. A copy that does not read well stays where it is until the tablet is dropped.
+    fn register_best(&self, id: u64, copies: Vec<Copy>) {
+        match choose(copies) {
+            None => {}
+            Some(Choice::Differ(newest, reason)) => self.set_bad(&newest.disk, id, reason),
+            Some(Choice::Serve(newest, older)) => {
+                if let Some(bad) = self.take_bad(id) {
+                    tracing::warn!(tablet = id, path = %bad.path.display(), "bad copy left, another one is served");
+                }
+                for copy in older {
+                    if let Err(error) = self.move_to_trash(&copy.disk, id) {
+                        tracing::warn!(%error, "an older copy stays until the next start");
+                    }
+                }
+                self.register(Tablet::new(newest.disk, newest.meta));
             }
         }
     }
@@ -157,12 +165,20 @@ impl TabletStore {
 
     fn set_bad(&self, disk: &Arc<Disk>, id: u64, reason: String) {
         tracing::error!(tablet = id, reason, "tablet is bad and not served");
-        let bad = BadTablet { path: disk.layout().tablet(id), disk: disk.clone(), reason };
+        let bad = BadTablet { path: disk.layout().tablet(id), reason };
         sync::write(&self.bad).insert(id, bad);
     }
 
     pub(crate) fn take_bad(&self, id: u64) -> Option<BadTablet> {
         sync::write(&self.bad).remove(&id)
+    }
+
+    pub(crate) fn put_back_bad(&self, id: u64, bad: BadTablet) {
+        sync::write(&self.bad).insert(id, bad);
+    }
+
+    pub(crate) fn put_back(&self, tablet: Arc<Tablet>) {
+        sync::write(&self.tablets).insert(tablet.id(), tablet);
     }
 
     pub(crate) fn take(&self, id: u64) -> Option<Arc<Tablet>> {
@@ -269,7 +285,10 @@ impl TabletStore {
                     _ => return Err(error),
                 },
             };
-            if self.tablet(meta.tablet_id).is_none() {
+            let here = self.tablet(meta.tablet_id);
+            if let Some(here) = &here {
+                here.check_owner(meta.table_id, meta.partition_id)?;
+            } else {
                 let target = disk.layout().tablet(meta.tablet_id);
                 fsx::rename(dir, &target)?;
                 adopted.push(Tablet::new(disk.clone(), meta));

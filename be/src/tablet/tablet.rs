@@ -3,7 +3,7 @@
 use crate::sync;
 use crate::tablet::disk::Disk;
 use crate::tablet::meta::TabletMeta;
-use coffer_stdx::Result;
+use coffer_stdx::{Error, Result};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
@@ -48,6 +48,21 @@ impl Tablet {
     /// The description at exactly `version`; Conflict when the tablet is behind or the version was merged away.
     pub fn meta_at(&self, version: u64) -> Result<TabletMeta> {
         self.meta().at(version)
+    }
+
+    /// Conflict when the tablet is not of this table and partition: somebody else's rows bear the id.
+    pub(crate) fn check_owner(&self, table: u64, partition: u64) -> Result<()> {
+        let meta = self.meta();
+        if (meta.table_id, meta.partition_id) == (table, partition) {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "tablet {} at {} belongs to partition {} of table {}, not to partition {partition} of table {table}",
+            self.id,
+            self.dir().display(),
+            meta.partition_id,
+            meta.table_id
+        )))
     }
 
     /// Put a description in force that is already durable.

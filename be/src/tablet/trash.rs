@@ -19,14 +19,14 @@ impl TabletStore {
         let _no_publish = sync::lock(self.publishing());
         let mut failures = Vec::new();
         for id in ids {
-            let disk = match self.take(*id) {
-                Some(tablet) => tablet.disk().clone(),
-                None => match self.take_bad(*id) {
-                    Some(bad) => bad.disk,
-                    None => continue,
-                },
-            };
-            if let Err(error) = self.move_to_trash(&disk, *id) {
+            let (tablet, bad) = (self.take(*id), self.take_bad(*id));
+            if tablet.is_none() && bad.is_none() {
+                continue;
+            }
+            if let Err(error) = self.all_to_trash(*id) {
+                // Still there, so still known: the leader sees it and asks again.
+                tablet.into_iter().for_each(|tablet| self.put_back(tablet));
+                bad.into_iter().for_each(|bad| self.put_back_bad(*id, bad));
                 failures.push((*id, error));
             }
         }
@@ -37,6 +37,17 @@ impl TabletStore {
         }
         self.changed();
         failures
+    }
+
+    /// Every copy, also bad ones beside the one that was served.
+    fn all_to_trash(&self, tablet: u64) -> Result<()> {
+        for disk in self.disks() {
+            let path = disk.layout().tablet(tablet);
+            if path.try_exists().context(|| format!("look at {}", path.display()))? {
+                self.move_to_trash(disk, tablet)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn move_to_trash(&self, disk: &Disk, tablet: u64) -> Result<()> {
