@@ -1,7 +1,8 @@
 //! Which replica of each tablet is read, and which tablets are read one after the other. Pure.
 //!
-//! Living replicas come first; among them the backend with the least to do so far, so that the work spreads. Tablets of one
-//! backend share its streams; the number of streams is bounded whatever the number of tablets.
+//! Living replicas come first, those that were last reported at an older version after the others (they may have caught
+//! up); among equals the backend with the least to do so far, so that the work spreads. Tablets of one backend share its
+//! streams; the number of streams is bounded whatever the number of tablets.
 
 use super::pin::TabletRead;
 use coffer_proto::ids::BackendId;
@@ -10,16 +11,29 @@ use std::collections::BTreeMap;
 /// Streams of one scan at most.
 const MAX_STREAMS: usize = 32;
 
+/// What to expect of a replica, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// Nothing speaks against it.
+    Good,
+    /// Last reported at an older version.
+    Behind,
+    /// Its backend is not alive.
+    Dead,
+}
+
 /// Order the replicas of every tablet and group tablets into at most `streams` (and [`MAX_STREAMS`]) lists.
 pub(crate) fn assign(
     tablets: Vec<TabletRead>,
-    alive: impl Fn(BackendId) -> bool,
+    standing: impl Fn(&TabletRead, BackendId) -> Standing,
     streams: usize,
 ) -> Vec<Vec<TabletRead>> {
     let mut load: BTreeMap<BackendId, usize> = BTreeMap::new();
     let mut by_backend: BTreeMap<BackendId, Vec<TabletRead>> = BTreeMap::new();
     for mut tablet in tablets {
-        tablet.replicas.sort_by_key(|replica| (!alive(*replica), load.get(replica).copied().unwrap_or(0)));
+        let mut replicas = std::mem::take(&mut tablet.replicas);
+        replicas.sort_by_key(|replica| (standing(&tablet, *replica), load.get(replica).copied().unwrap_or(0)));
+        tablet.replicas = replicas;
         let chosen = tablet.replicas.first().copied().unwrap_or_default();
         *load.entry(chosen).or_default() += 1;
         by_backend.entry(chosen).or_default().push(tablet);
@@ -68,9 +82,16 @@ mod tests {
 
     #[test]
     fn work_spreads_over_living_backends() {
-        let groups = assign(tablets(12, &[1, 2, 3]), |_| true, 4);
+        let groups = assign(tablets(12, &[1, 2, 3]), |_, _| Standing::Good, 4);
         assert_eq!(firsts(&groups), BTreeMap::from([(1, 4), (2, 4), (3, 4)]));
-        let groups = assign(tablets(12, &[1, 2, 3]), |backend| backend.0 != 2, 4);
+        let second = |standing| {
+            move |_: &TabletRead, backend: BackendId| {
+                if backend.0 == 2 { standing } else { Standing::Good }
+            }
+        };
+        let groups = assign(tablets(12, &[1, 2, 3]), second(Standing::Behind), 4);
+        assert_eq!(firsts(&groups), BTreeMap::from([(1, 6), (3, 6)]));
+        let groups = assign(tablets(12, &[1, 2, 3]), second(Standing::Dead), 4);
         assert_eq!(firsts(&groups), BTreeMap::from([(1, 6), (3, 6)]));
         assert_eq!(groups.len(), 4);
         assert!(groups.iter().flatten().all(|tablet| tablet.replicas.last() == Some(&BackendId(2))));
@@ -79,11 +100,11 @@ mod tests {
     #[test]
     fn streams_are_bounded_and_nothing_is_lost() {
         for (count, streams) in [(0, 4), (1, 4), (3, 4), (1_000, 4), (1_000, 1_000)] {
-            let groups = assign(tablets(count, &[1]), |_| true, streams);
+            let groups = assign(tablets(count, &[1]), |_, _| Standing::Good, streams);
             assert!(groups.len() <= streams.min(MAX_STREAMS) && groups.iter().all(|group| !group.is_empty()));
             assert_eq!(groups.iter().map(Vec::len).sum::<usize>(), count as usize);
         }
         let many: Vec<TabletRead> = (0..100).flat_map(|backend| tablets(1, &[backend])).collect();
-        assert_eq!(assign(many, |_| true, 4).len(), MAX_STREAMS);
+        assert_eq!(assign(many, |_, _| Standing::Good, 4).len(), MAX_STREAMS);
     }
 }

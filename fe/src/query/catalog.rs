@@ -1,7 +1,8 @@
-//! Pinned tables as the engine looks them up: one catalog, a schema per database.
+//! Pinned tables as the engine looks them up: one catalog, a schema per database, and `information_schema`.
 
 use super::pin::{Pinned, PinnedTable};
 use super::source::Source;
+use super::system::{INFORMATION_SCHEMA, System};
 use super::table::CofferTable;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
@@ -16,6 +17,7 @@ pub(crate) const CATALOG: &str = "internal";
 #[derive(Debug)]
 pub(crate) struct Catalog {
     databases: BTreeMap<String, Arc<Database>>,
+    system: Arc<System>,
 }
 
 #[derive(Debug)]
@@ -26,8 +28,10 @@ struct Database {
 
 impl Catalog {
     pub(crate) fn new(pinned: Pinned, source: &Arc<dyn Source>) -> Catalog {
-        let database = |tables| Arc::new(Database { tables, source: Arc::clone(source) });
-        Catalog { databases: pinned.databases.into_iter().map(|(name, tables)| (name, database(tables))).collect() }
+        let database =
+            |tables: &BTreeMap<_, _>| Arc::new(Database { tables: tables.clone(), source: Arc::clone(source) });
+        let databases = pinned.databases.iter().map(|(name, tables)| (name.clone(), database(tables))).collect();
+        Catalog { databases, system: Arc::new(System::new(Arc::new(pinned))) }
     }
 }
 
@@ -37,6 +41,9 @@ impl CatalogProvider for Catalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == INFORMATION_SCHEMA {
+            return Some(Arc::clone(&self.system) as _);
+        }
         self.databases.get(name).map(|database| Arc::clone(database) as _)
     }
 }

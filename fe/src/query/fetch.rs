@@ -137,7 +137,7 @@ impl Reader {
             | ErrorKind::Timeout
             | ErrorKind::Limit
             | ErrorKind::Corrupt => {
-                tracing::warn!(tablet = %self.tablet.tablet, %error, "a replica cannot be read, trying another");
+                tracing::info!(tablet = %self.tablet.tablet, %error, "a replica cannot be read, trying another");
                 self.failures.push(error);
                 Ok(())
             }

@@ -13,6 +13,7 @@
 mod assign;
 mod catalog;
 mod checksum;
+mod dialect;
 pub mod encode;
 #[cfg(test)]
 mod engine_tests;
@@ -27,9 +28,11 @@ mod sample;
 mod source;
 mod statement;
 mod stream;
+mod system;
 mod table;
 
 pub use stream::QueryStream;
+pub use system::table_names as system_tables;
 
 use crate::backends::Backends;
 use crate::config::Config;
@@ -173,7 +176,7 @@ fn base_state(runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError>
     let mut config = SessionConfig::new()
         .with_batch_size(BATCH_ROWS)
         .with_target_partitions(cores.max(MIN_PARTITIONS))
-        .with_information_schema(true)
+        .with_information_schema(false)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, "");
     let parser = &mut config.options_mut().sql_parser;

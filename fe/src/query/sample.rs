@@ -1,6 +1,6 @@
 //! Tables in memory instead of on backends, for the tests of this folder.
 
-use super::source::{Batches, Source};
+use super::source::{Batches, Reported, Source};
 use async_trait::async_trait;
 use coffer_proto::ids::{BackendId, TabletId};
 use coffer_proto::v1::ScanTicket;
@@ -65,9 +65,9 @@ impl Source for Memory {
         true
     }
 
-    fn rows(&self, tablet: TabletId, _: BackendId) -> Option<u64> {
+    fn reported(&self, tablet: TabletId, _: BackendId) -> Option<Reported> {
         let batches = self.tablets.get(&tablet.0)?;
-        Some(batches.iter().map(|batch| batch.num_rows() as u64).sum())
+        Some(Reported { version: 2, rows: batches.iter().map(|batch| batch.num_rows() as u64).sum() })
     }
 
     async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches> {

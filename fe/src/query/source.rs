@@ -25,14 +25,21 @@ const MAX_CHANNELS: usize = 2 * crate::limits::MAX_BACKENDS;
 /// Batches of a scan as they come.
 pub(crate) type Batches = BoxStream<'static, Result<RecordBatch>>;
 
+/// A replica, as last reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub(crate) version: u64,
+    pub(crate) rows: u64,
+}
+
 /// Reads tablets.
 #[async_trait]
 pub(crate) trait Source: fmt::Debug + Send + Sync {
     /// Whether a backend is worth asking first.
     fn alive(&self, backend: BackendId) -> bool;
 
-    /// Rows of a tablet, where anybody said.
-    fn rows(&self, tablet: TabletId, backend: BackendId) -> Option<u64>;
+    /// What a backend last reported about a tablet; it may be ahead of that by now.
+    fn reported(&self, tablet: TabletId, backend: BackendId) -> Option<Reported>;
 
     /// Start reading from the backend at this address.
     async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches>;
@@ -75,8 +82,9 @@ impl Source for Flight {
         self.backends.alive(backend)
     }
 
-    fn rows(&self, tablet: TabletId, backend: BackendId) -> Option<u64> {
-        Some(self.backends.tablet_stat(tablet, backend)?.rows)
+    fn reported(&self, tablet: TabletId, backend: BackendId) -> Option<Reported> {
+        let stat = self.backends.tablet_stat(tablet, backend)?;
+        Some(Reported { version: stat.version, rows: stat.rows })
     }
 
     async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches> {

@@ -1,7 +1,9 @@
 //! A statement between text and plan: what it reads and what its columns are called.
 
+use super::dialect::Functions;
 use super::names::Names;
 use super::pin::Pinned;
+use super::system::{self, INFORMATION_SCHEMA};
 use crate::error::syntax;
 use crate::sql::ast::ObjectName;
 use coffer_stdx::{Error, Result};
@@ -16,36 +18,6 @@ use super::errors::from_engine;
 
 /// Nested parentheses and subqueries.
 const MAX_NESTING: usize = 64;
-/// The schema of tables about tables.
-const INFORMATION_SCHEMA: &str = "information_schema";
-/// Its columns, for references in upper case.
-const CATALOG_COLUMNS: [&str; 24] = [
-    "catalog_name",
-    "character_maximum_length",
-    "character_octet_length",
-    "column_default",
-    "column_name",
-    "data_type",
-    "datetime_precision",
-    "default_character_set_name",
-    "definition",
-    "is_nullable",
-    "name",
-    "numeric_precision",
-    "numeric_precision_radix",
-    "numeric_scale",
-    "ordinal_position",
-    "schema_name",
-    "schema_owner",
-    "specific_catalog",
-    "specific_schema",
-    "table_catalog",
-    "table_name",
-    "table_schema",
-    "table_type",
-    "value",
-];
-
 /// A statement that parses.
 #[derive(Debug, Clone)]
 pub(super) struct Parsed {
@@ -81,6 +53,7 @@ impl Parsed {
     pub(super) fn into_statement(mut self) -> Statement {
         if let Some(inner) = query_of(&mut self.statement) {
             let _ = inner.visit(&mut Exponents);
+            let _ = inner.visit(&mut Functions);
         }
         self.statement
     }
@@ -111,7 +84,7 @@ impl Parsed {
             table.table.schema.columns.iter().for_each(|column| names.add(&column.name));
         }
         if catalog {
-            CATALOG_COLUMNS.iter().for_each(|name| names.add(name));
+            system::column_names().for_each(|name| names.add(name));
         }
         names.apply(&mut self.statement);
     }

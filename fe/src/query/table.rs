@@ -1,6 +1,6 @@
 //! A pinned table as the engine sees it, and the scan of it.
 
-use super::assign::assign;
+use super::assign::{Standing, assign};
 use super::errors::to_engine;
 use super::fetch::{ScanSpec, read};
 use super::pin::{PinnedTable, TabletRead};
@@ -45,7 +45,8 @@ impl CofferTable {
 
     fn rows(&self, tablets: &[TabletRead]) -> Option<usize> {
         let rows_of = |tablet: &TabletRead| {
-            tablet.replicas.iter().filter_map(|replica| self.source.rows(tablet.tablet, *replica)).max()
+            let reported = |replica: &BackendId| self.source.reported(tablet.tablet, *replica);
+            tablet.replicas.iter().filter_map(reported).max_by_key(|seen| seen.version).map(|seen| seen.rows)
         };
         tablets.iter().map(rows_of).try_fold(0, |sum, rows| Some(sum + rows? as usize))
     }
@@ -97,7 +98,15 @@ impl TableProvider for CofferTable {
         let chosen = table.partitions.values().filter(|part| allowed.may_hold(part.range.as_ref())).count();
         let count = tablets.len();
         let source = Arc::clone(&self.source);
-        let streams = assign(tablets, |backend: BackendId| source.alive(backend), state.config().target_partitions());
+        let standing = |tablet: &TabletRead, backend| {
+            let reported = source.reported(tablet.tablet, backend);
+            match reported {
+                _ if !source.alive(backend) => Standing::Dead,
+                Some(seen) if seen.version < tablet.version => Standing::Behind,
+                _ => Standing::Good,
+            }
+        };
+        let streams = assign(tablets, standing, state.config().target_partitions());
         let spec = ScanSpec {
             table: table.id,
             table_name: table.name.clone(),

@@ -1,0 +1,76 @@
+//! Functions of MySQL that the engine has under another name or in another shape, rewritten before planning.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, VisitorMut,
+};
+use std::ops::ControlFlow;
+
+/// Same arguments, another name.
+const RENAMED: [(&str, &str); 5] = [
+    ("curdate", "current_date"),
+    ("curtime", "current_time"),
+    ("lcase", "lower"),
+    ("mid", "substr"),
+    ("ucase", "upper"),
+];
+
+/// Rewrites the functions of a statement.
+pub(super) struct Functions;
+
+impl VisitorMut for Functions {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        let name = function.name.to_string().to_ascii_lowercase();
+        if let Some((_, engine)) = RENAMED.iter().find(|(mysql, _)| *mysql == name) {
+            rename(function, engine);
+        } else if name == "locate" {
+            // LOCATE(what, text) is strpos(text, what); with a third argument it is left alone, and refused.
+            if let Some(arguments) = arguments(function).filter(|arguments| arguments.len() == 2) {
+                arguments.swap(0, 1);
+                rename(function, "strpos");
+            }
+        } else if name == "isnull"
+            && let Some([FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))]) =
+                arguments(function).map(|list| &list[..])
+        {
+            *expr = Expr::Nested(Box::new(Expr::IsNull(Box::new(inner.clone()))));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn rename(function: &mut Function, name: &str) {
+    function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
+}
+
+fn arguments(function: &mut Function) -> Option<&mut Vec<FunctionArg>> {
+    match &mut function.args {
+        FunctionArguments::List(list) => Some(&mut list.args),
+        FunctionArguments::None | FunctionArguments::Subquery(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::ast::VisitMut;
+    use datafusion::sql::sqlparser::dialect::MySqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    #[test]
+    fn functions_get_the_names_of_the_engine() {
+        for (sql, expected) in [
+            ("SELECT UCASE(lcase(a))", "SELECT upper(lower(a))"),
+            ("SELECT locate('x', a)", "SELECT strpos(a, 'x')"),
+            ("SELECT locate('x', a, 2)", "SELECT locate('x', a, 2)"),
+            ("SELECT ISNULL(a), curdate()", "SELECT (a IS NULL), current_date()"),
+            ("SELECT count(*), isnull()", "SELECT count(*), isnull()"),
+        ] {
+            let mut statements = Parser::parse_sql(&MySqlDialect {}, sql).unwrap();
+            let _ = statements[0].visit(&mut Functions);
+            assert_eq!(statements[0].to_string(), expected);
+        }
+    }
+}
