@@ -7,13 +7,11 @@ use crate::exec::answer::RowSet;
 use crate::exec::filter::like;
 use crate::exec::names::{INFORMATION_SCHEMA, is_system_database};
 use crate::meta::state::State;
+use crate::query::system_tables;
 use crate::sql::ast::ObjectName;
 use coffer_mysql::{quote, quote_identifier};
 use coffer_table::{Bound, Column, ColumnType, KeyRange};
 use std::fmt::Write;
-
-/// The tables of `information_schema` that queries can read.
-const SYSTEM_TABLES: [&str; 6] = ["columns", "parameters", "routines", "schemata", "tables", "views"];
 
 /// SHOW DATABASES.
 pub(super) fn databases(state: &State, pattern: Option<&str>) -> RowSet {
@@ -36,7 +34,7 @@ pub(super) fn tables(
 ) -> Result<RowSet> {
     let name = given.or(current).ok_or_else(error::no_database)?;
     let (mut tables, kind): (Vec<&str>, &str) = if is_system_database(name) {
-        (SYSTEM_TABLES.to_vec(), "SYSTEM VIEW")
+        (system_tables(), "SYSTEM VIEW")
     } else {
         let database = state.database(name)?;
         (database.tables.values().map(|table| table.name.as_str()).collect(), "BASE TABLE")
@@ -224,7 +222,7 @@ mod tests {
         assert_eq!(column(&tables(&state, (None, Some("db")), Some("T"), false).unwrap(), 0), ["t"]);
         assert_eq!(tables(&state, (None, None), None, false).unwrap_err().number(), 1046);
         assert_eq!(tables(&state, (Some("x"), None), None, false).unwrap_err().number(), 1049);
-        assert_eq!(tables(&state, (Some("Information_schema"), None), None, false).unwrap().rows.len(), 6);
+        assert_eq!(tables(&state, (Some("Information_schema"), None), None, false).unwrap().rows.len(), 12);
         assert!(create_database(&state, "db").unwrap().rows[0][1].as_deref().unwrap().contains("`db`"));
     }
 
