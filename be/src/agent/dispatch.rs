@@ -10,6 +10,9 @@ use coffer_stdx::Result;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
+/// First parts of the ids of tasks that work for a job, other than its release.
+const JOB_KINDS: [&str; 5] = ["snapshot", "upload", "prepare", "download", "activate"];
+
 /// Tasks of one lane share a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
@@ -62,6 +65,23 @@ pub fn lane(work: &Work) -> Lane {
         Work::MakeSnapshot(_) | Work::PrepareRestore(_) => Lane::Snapshots,
         Work::Upload(_) => Lane::Uploads,
         Work::Download(_) => Lane::Downloads,
+    }
+}
+
+/// Which running tasks end before a task begins, as beginnings of their ids ("<kind>/<job>/"). A new leader does not know
+/// all that an earlier one started: a release must not leave anything behind it that still writes for the job, and two
+/// makers of the same snapshots would meet in one directory.
+pub fn ends_first(work: &Work) -> Vec<String> {
+    match work {
+        Work::Release(work) => JOB_KINDS.iter().map(|kind| format!("{kind}/{}/", work.job_id)).collect(),
+        Work::MakeSnapshot(work) => vec![format!("snapshot/{}/", work.job_id)],
+        Work::Publish(_)
+        | Work::Discard(_)
+        | Work::Drop(_)
+        | Work::Activate(_)
+        | Work::PrepareRestore(_)
+        | Work::Upload(_)
+        | Work::Download(_) => Vec::new(),
     }
 }
 

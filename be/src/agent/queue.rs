@@ -3,6 +3,9 @@
 //! The same id twice is one task: while it runs the second message is ignored, and a result that is still here is given
 //! again. Results are kept until a stream took them; after that only full successes, a bounded number, so that a task
 //! that failed runs again when the leader asks again.
+//!
+//! Some tasks end others first ([`dispatch::ends_first`]): those accepted before them are cancelled at once and awaited
+//! before the new one takes its place, so tasks only ever wait for earlier ones.
 
 use crate::agent::dispatch::{self, Lanes};
 use crate::cluster::Cluster;
@@ -20,7 +23,7 @@ use coffer_stdx::{Error, Result};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// All tasks of this backend.
 #[derive(Debug)]
@@ -60,6 +63,17 @@ struct Running {
     cancel: CancellationToken,
     progress: ProgressSink,
     told: v1::Progress,
+    /// Raised when it ended.
+    ended: CancellationToken,
+}
+
+/// A task that has its place in the queue.
+#[derive(Debug)]
+struct Entered {
+    /// Raises `ended`, also after a panic.
+    ended: DropGuard,
+    /// The ends of tasks that must be over before.
+    after: Vec<CancellationToken>,
 }
 
 impl TaskQueue {
@@ -91,46 +105,62 @@ impl TaskQueue {
                 return self.push_result(result_of(id, Err(error)));
             }
         };
-        if self.enter(&id, &context) {
+        if let Some(entered) = self.enter(&id, &context, &work) {
             tracing::debug!(task = id, "task accepted");
             let queue = self.clone();
-            self.deps.shutdown.spawn(async move { queue.work(context, work).await });
+            self.deps.shutdown.spawn(async move { queue.work(context, work, entered).await });
         }
     }
 
-    /// Whether the task is new and has its place now.
-    fn enter(&self, id: &str, context: &TaskContext) -> bool {
+    /// Give the task its place, if it is new and there is one.
+    fn enter(&self, id: &str, context: &TaskContext, work: &Work) -> Option<Entered> {
         let mut state = sync::lock(&self.state);
         if state.running.contains_key(id) || state.results.iter().any(|result| result.id == id) {
-            return false;
+            return None;
         }
         if let Some(at) = state.delivered.iter().position(|result| result.id == id) {
             let again = state.delivered.remove(at);
             state.results.extend(again);
             drop(state);
             self.finished.notify_one();
-            return false;
+            return None;
         }
         if state.running.len() >= TASKS {
             drop(state);
             let error = Error::limit(format!("{TASKS} tasks wait or run on this backend"));
             self.push_result(result_of(id.to_owned(), Err(error)));
-            return false;
+            return None;
         }
+        let first = dispatch::ends_first(work);
+        let mut after = Vec::new();
+        for (other, running) in &state.running {
+            if first.iter().any(|first| other.starts_with(first.as_str())) {
+                running.cancel.cancel();
+                after.push(running.ended.clone());
+            }
+        }
+        let ended = CancellationToken::new();
         let running = Running {
             cancel: context.cancel.clone(),
             progress: context.progress.clone(),
             told: v1::Progress::default(),
+            ended: ended.clone(),
         };
         state.running.insert(id.to_owned(), running);
-        true
+        Some(Entered { ended: ended.drop_guard(), after })
     }
 
-    async fn work(self: Arc<Self>, context: TaskContext, work: Work) {
+    async fn work(self: Arc<Self>, context: TaskContext, work: Work, entered: Entered) {
         let kind = kind(&context.id).to_owned();
         let lane = self.lanes.of(dispatch::lane(&work));
         let cancel = context.cancel.clone();
-        let outcome = match cancel.run_until_cancelled(lane.acquire_owned()).await {
+        let turn = async {
+            for earlier in &entered.after {
+                earlier.cancelled().await;
+            }
+            lane.acquire_owned().await
+        };
+        let outcome = match cancel.run_until_cancelled(turn).await {
             // The lanes are never closed.
             Some(Ok(_place)) => dispatch::run(&context, work).await,
             Some(Err(_)) | None => Err(context.cancelled()),
@@ -141,6 +171,7 @@ impl TaskQueue {
         }
         self.deps.metrics.task_ended(&kind, outcome.is_ok());
         self.push_result(result_of(context.id, outcome));
+        drop(entered.ended);
     }
 
     fn push_result(&self, result: v1::TaskResult) {
@@ -298,5 +329,26 @@ mod tests {
         queue.delivered("drop/1/0");
         queue.accept(task("new/1/0", 2, None));
         assert_eq!(result(&queue).await.error.unwrap().kind, "NOT_SUPPORTED");
+    }
+
+    #[tokio::test]
+    async fn a_release_waits_for_the_end_of_what_works_for_its_job() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = queue(dir.path());
+        // All places of the lane are taken, so the snapshots wait and only a cancel ends them.
+        let lane = queue.lanes.of(dispatch::Lane::Snapshots);
+        let _taken = lane.clone().acquire_many_owned(lane.available_permits() as u32).await.unwrap();
+        let snapshot = |job_id| Some(Work::MakeSnapshot(v1::MakeSnapshot { job_id, tablets: Vec::new() }));
+        queue.accept(task("snapshot/5/1", 2, snapshot(5)));
+        queue.accept(task("snapshot/55/1", 2, snapshot(55)));
+        queue.accept(task("release/5/1", 2, Some(Work::Release(v1::ReleaseJob { job_id: 5 }))));
+        for (id, kind) in [("snapshot/5/1", Some("CANCELLED")), ("release/5/1", None)] {
+            let ended = result(&queue).await;
+            assert_eq!((ended.id.as_str(), ended.error.map(|error| error.kind).as_deref()), (id, kind));
+            queue.delivered(id);
+        }
+        queue.accept(task("snapshot/55/2", 2, snapshot(55)));
+        assert_eq!(result(&queue).await.id, "snapshot/55/1");
+        assert_eq!(queue.running(), 1);
     }
 }

@@ -1,10 +1,13 @@
 //! The rows of tablets at exact versions: one file after the other, only the columns asked for.
+//!
+//! When reading fails, the file is read once more as bytes: only when it is gone or its checksum differs is the tablet
+//! bad. A disk or memory that fails for a moment fails this scan alone.
 
 use crate::limits::SCAN_BATCH_ROWS;
 use crate::tablet::meta::FIRST_VERSION;
 use crate::tablet::rowset::{from_arrow, from_parquet};
 use crate::tablet::{DataFile, Tablet, TabletMeta, TabletStore};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use coffer_proto::v1;
 use coffer_stdx::error::Context;
@@ -73,7 +76,7 @@ impl Scan {
     }
 
     /// The next batch, or the end. Blocking.
-    pub fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         while self.left > 0 {
             if self.counted > 0 {
                 return self.count().map(Some);
@@ -85,16 +88,19 @@ impl Scan {
                         return Ok(Some(batch));
                     }
                     Ok(None) => self.open = None,
-                    Err(error) => return Err(self.judge(error)),
+                    Err(error) => {
+                        let file = file.file.clone();
+                        return Err(self.judge(error, &file));
+                    }
                 }
             } else if let Some((tablet, files)) = &mut self.files {
                 let Some(file) = files.pop_front() else {
                     self.files = None;
                     continue;
                 };
-                match OpenFile::new(tablet, &file.name, &self.schema, self.left) {
+                match OpenFile::new(tablet, &file, &self.schema, self.left) {
                     Ok(open) => self.open = Some(open),
-                    Err(error) => return Err(self.judge(error)),
+                    Err(error) => return Err(self.judge(error, &file)),
                 }
             } else {
                 let Some((tablet, meta)) = self.tablets.pop_front() else { break };
@@ -109,15 +115,24 @@ impl Scan {
         Ok(None)
     }
 
-    /// A file that is gone or broken makes its tablet bad, unless the tablet was dropped meanwhile.
-    fn judge(&mut self, error: Error) -> Error {
+    /// A file that is gone or has other bytes than were written makes its tablet bad, unless the tablet was dropped
+    /// meanwhile.
+    fn judge(&mut self, error: Error, file: &DataFile) -> Error {
+        self.open = None;
         let Some((tablet, _)) = self.files.take() else { return error };
-        let still = self.store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, &tablet));
-        if still && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
-            self.store.mark_bad(tablet.id(), error.message());
-            return Error::corrupt(format!("tablet {}: {error}", tablet.id()));
+        let mut verdict = error;
+        let doubtful = matches!(verdict.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unavailable);
+        if doubtful && self.store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, &tablet)) {
+            match verify(&tablet, file) {
+                Ok(()) => {}
+                Err(found) if matches!(found.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                    self.store.mark_bad(tablet.id(), found.message());
+                    verdict = Error::corrupt(found.message());
+                }
+                Err(found) => verdict = found,
+            }
         }
-        Error::new(error.kind(), format!("tablet {}: {error}", tablet.id()))
+        Error::new(verdict.kind(), format!("tablet {}: {verdict}", tablet.id()))
     }
 
     /// A batch without columns that stands for many rows.
@@ -132,52 +147,67 @@ impl Scan {
 
 /// A file being read.
 struct OpenFile {
-    name: String,
+    file: DataFile,
     reader: ParquetRecordBatchReader,
-    /// For each wanted column its position in what the reader gives; `None` when the file does not have it.
-    positions: Vec<Option<usize>>,
+    /// For each wanted column its position in what the reader gives.
+    positions: Vec<usize>,
 }
 
 impl std::fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenFile").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("OpenFile").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
 impl OpenFile {
-    fn new(tablet: &Tablet, name: &str, schema: &SchemaRef, limit: u64) -> Result<OpenFile> {
+    fn new(tablet: &Tablet, file: &DataFile, schema: &SchemaRef, limit: u64) -> Result<OpenFile> {
         let open = || -> Result<OpenFile> {
-            let file = File::open(tablet.file_path(name))?;
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(from_parquet)?;
+            let reader = File::open(tablet.file_path(&file.name))?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(reader).map_err(from_parquet)?;
             let there = builder.schema();
-            let root = |field: &Arc<Field>| there.fields().iter().position(|known| known.name() == field.name());
-            let roots: Vec<Option<usize>> = schema.fields().iter().map(root).collect();
-            let mut sorted: Vec<usize> = roots.iter().flatten().copied().collect();
+            // A restored tablet may have been written when a column was spelled with other capitals.
+            let root = |field: &Arc<Field>| {
+                let at = there.fields().iter().position(|known| known.name().eq_ignore_ascii_case(field.name()));
+                at.ok_or_else(|| Error::corrupt(format!("it has no column '{}'", field.name())))
+            };
+            let roots = schema.fields().iter().map(root).collect::<Result<Vec<usize>>>()?;
+            let mut sorted = roots.clone();
             sorted.sort_unstable();
             sorted.dedup();
-            let positions = roots.iter().map(|root| root.and_then(|root| sorted.binary_search(&root).ok())).collect();
+            let positions = roots.iter().map(|root| sorted.partition_point(|known| known < root)).collect();
             let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
             let mut builder = builder.with_projection(mask).with_batch_size(SCAN_BATCH_ROWS);
             if let Ok(limit) = usize::try_from(limit) {
                 builder = builder.with_limit(limit);
             }
-            Ok(OpenFile { name: name.to_owned(), reader: builder.build().map_err(from_parquet)?, positions })
+            Ok(OpenFile { file: file.clone(), reader: builder.build().map_err(from_parquet)?, positions })
         };
-        open().context(|| format!("file {name}"))
+        open().context(|| format!("file {}", file.name))
     }
 
     fn next(&mut self, schema: &SchemaRef, left: u64) -> Result<Option<RecordBatch>> {
         let Some(batch) = self.reader.next() else { return Ok(None) };
-        let batch = batch.map_err(|error| Error::corrupt(format!("file {}: {error}", self.name)))?;
+        // The reader does not keep the kind of an error: whether the bytes are to blame is found out by checking them.
+        let batch = batch.map_err(|error| Error::unavailable(format!("file {}: {error}", self.file.name)))?;
         let batch = if batch.num_rows() as u64 > left { batch.slice(0, left as usize) } else { batch };
-        let column = |(position, field): (&Option<usize>, &Arc<Field>)| match position {
-            Some(at) => batch.column(*at).clone(),
-            None => new_null_array(field.data_type(), batch.num_rows()),
-        };
-        let columns: Vec<ArrayRef> = self.positions.iter().zip(schema.fields()).map(column).collect();
+        let columns: Vec<ArrayRef> = self.positions.iter().map(|at| batch.column(*at).clone()).collect();
         let fits = RecordBatch::try_new(schema.clone(), columns);
-        fits.map(Some).map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.name)))
+        fits.map(Some)
+            .map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.file.name)))
     }
+}
+
+/// Whether a file has the bytes that were written: NotFound or Corrupt when not, any other error when it cannot be told.
+fn verify(tablet: &Tablet, file: &DataFile) -> Result<()> {
+    let hash = || -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(tablet.file_path(&file.name))?)?;
+        Ok(hasher.finalize().to_hex().to_string())
+    };
+    if hash().context(|| format!("file {}", file.name))? == file.blake3 {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("the bytes of file {} are not those that were written", file.name)))
 }
 
 /// The wanted columns with the types of the tablet's schema.
@@ -226,7 +256,7 @@ mod tests {
     fn rows(store: &Arc<TabletStore>, ticket: &v1::ScanTicket) -> Result<Vec<String>> {
         let mut rows = Vec::new();
         let mut scan = Scan::open(store, ticket)?;
-        while let Some(batch) = scan.next()? {
+        while let Some(batch) = scan.next_batch()? {
             for row in 0..batch.num_rows() {
                 let value = |array: &ArrayRef| arrow::util::display::array_value_to_string(array, row).unwrap();
                 rows.push(batch.columns().iter().map(value).collect::<Vec<_>>().join(","));
@@ -266,6 +296,26 @@ mod tests {
         let name = tablet.meta().files().next().unwrap().name.clone();
         std::fs::write(tablet.file_path(&name), b"garbage").unwrap();
         assert_eq!(rows(&store, &ticket(&[(7, 3)], &["id"], 0)).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.bad_tablets().len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_but_is_as_written_leaves_its_tablet_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let tablet = store.tablet(7).unwrap();
+        let file = tablet.meta().files().next().unwrap().clone();
+        let mut meta = (*tablet.meta()).clone();
+        meta.schema.columns[0].name = "ID".to_owned();
+        tablet.replace(meta.clone());
+        assert_eq!(rows(&store, &ticket(&[(7, 2)], &["Id", "name"], 0)).unwrap(), ["1,n1", "3,n3"]);
+        meta.schema.columns[1].name = "other".to_owned();
+        tablet.replace(meta);
+        let error = rows(&store, &ticket(&[(7, 2)], &["other"], 0)).unwrap_err();
+        assert_eq!((error.kind(), store.bad_tablets().len()), (ErrorKind::Corrupt, 0), "{error}");
+        verify(&tablet, &file).unwrap();
+        std::fs::remove_file(tablet.file_path(&file.name)).unwrap();
+        assert_eq!(rows(&store, &ticket(&[(7, 2)], &["Id"], 0)).unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(store.bad_tablets().len(), 1);
     }
 }

@@ -66,7 +66,7 @@ impl ScanService {
             // The semaphore is never closed.
             let Ok(place) = self.places.clone().acquire_owned().await else { return };
             let read = blocking(move || {
-                let some: Vec<_> = std::iter::from_fn(|| scan.next().transpose()).take(READ_AHEAD).collect();
+                let some: Vec<_> = std::iter::from_fn(|| scan.next_batch().transpose()).take(READ_AHEAD).collect();
                 Ok((scan, some))
             });
             let read = read.await;

@@ -1,13 +1,14 @@
 //! Make snapshots: hard links of a tablet's files at exactly one version, and a copy of the meta of that version.
 //!
-//! Steps: link and write everything below `<tablet>.tmp`, many tablets at once; then, once per data directory, sync the
-//! file system, rename all to `<tablet>`, sync again. An fsync per tablet would cost more than all the links together.
-//! A crash leaves `.tmp` directories, which the repeated task replaces, and whole ones, which it keeps.
+//! Steps: link and write everything below `<tablet>-<run>.tmp`, many tablets at once; then, once per data directory, sync
+//! the file system, rename all to `<tablet>`, sync again. An fsync per tablet would cost more than all the links together.
+//! A crash leaves `.tmp` directories, which go away with the job, and whole ones, which the repeated task keeps. A task
+//! of the same job that still runs is ended first (see `agent::queue`), so that two do not rename to the same name.
 //!
 //! A tablet that cannot be linked (gone, behind, merged beyond the version, a file of the wrong size) is reported and
 //! does not stop the others: the leader takes another replica for it.
 
-use crate::snapshot::{commit, tmp};
+use crate::snapshot::{RunId, commit};
 use crate::tablet::layout::meta_file;
 use crate::tablet::{TabletMeta, TabletStore};
 use crate::task::context::TaskContext;
@@ -16,7 +17,7 @@ use coffer_proto::v1;
 use coffer_proto::v1::task_result::Output;
 use coffer_stdx::error::Context;
 use coffer_stdx::fsx::Batch;
-use coffer_stdx::{Error, ErrorKind, Result, fsx};
+use coffer_stdx::{Error, Result, fsx};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,10 +32,13 @@ const CALLS: usize = 4;
 /// Run the task.
 pub async fn run(ctx: &TaskContext, work: v1::MakeSnapshot) -> Result<Output> {
     ctx.check()?;
-    let job = work.job_id;
+    let (job, run) = (work.job_id, RunId::new());
     let chunks: Vec<Vec<v1::TabletVersion>> = work.tablets.chunks(TABLETS_PER_CALL).map(<[_]>::to_vec).collect();
-    let linked: Vec<Vec<Linked>> =
-        stream::iter(chunks).map(|tablets| link_all(ctx, job, tablets)).buffer_unordered(CALLS).try_collect().await?;
+    let linked: Vec<Vec<Linked>> = stream::iter(chunks)
+        .map(|tablets| link_all(ctx, job, &run, tablets))
+        .buffer_unordered(CALLS)
+        .try_collect()
+        .await?;
     ctx.check()?;
     let mut made = v1::SnapshotMade::default();
     let mut batches: BTreeMap<PathBuf, Batch> = BTreeMap::new();
@@ -44,8 +48,8 @@ pub async fn run(ctx: &TaskContext, work: v1::MakeSnapshot) -> Result<Output> {
                 made.files += snapshot.files;
                 made.bytes += snapshot.bytes;
                 made.rows += snapshot.rows;
-                if let Some((root, path)) = snapshot.pending {
-                    batches.entry(root).or_default().rename(&tmp(&path), &path);
+                if let Some(Pending { root, tmp, path }) = snapshot.pending {
+                    batches.entry(root).or_default().rename(&tmp, &path);
                 }
             }
             Err(error) => {
@@ -68,16 +72,23 @@ struct Snapshot {
     files: u64,
     bytes: u64,
     rows: u64,
-    /// Data directory and final path, when it still has its temporary name.
-    pending: Option<(PathBuf, PathBuf)>,
+    pending: Option<Pending>,
 }
 
-async fn link_all(ctx: &TaskContext, job: u64, tablets: Vec<v1::TabletVersion>) -> Result<Vec<Linked>> {
-    let (store, ctx) = (Arc::clone(&ctx.store), ctx.clone());
+/// A snapshot that still has its temporary name.
+struct Pending {
+    /// Data directory.
+    root: PathBuf,
+    tmp: PathBuf,
+    path: PathBuf,
+}
+
+async fn link_all(ctx: &TaskContext, job: u64, run: &RunId, tablets: Vec<v1::TabletVersion>) -> Result<Vec<Linked>> {
+    let (store, ctx, run) = (Arc::clone(&ctx.store), ctx.clone(), run.clone());
     let all = tokio::task::spawn_blocking(move || {
         let link = |tablet: v1::TabletVersion| {
             ctx.check()?;
-            let outcome = link_one(&store, job, &tablet);
+            let outcome = link_one(&store, job, &run, &tablet);
             Ok(Linked { tablet: tablet.tablet_id, outcome })
         };
         tablets.into_iter().map(link).collect::<Result<Vec<Linked>>>()
@@ -85,36 +96,34 @@ async fn link_all(ctx: &TaskContext, job: u64, tablets: Vec<v1::TabletVersion>) 
     all.await.map_err(|error| Error::bug(format!("snapshots of job {job}: {error}")))?
 }
 
-fn link_one(store: &TabletStore, job: u64, tablet: &v1::TabletVersion) -> Result<Snapshot> {
+fn link_one(store: &TabletStore, job: u64, run: &RunId, tablet: &v1::TabletVersion) -> Result<Snapshot> {
     let found = store.find(tablet.tablet_id)?;
     let (disk, meta) = (found.disk(), found.meta_at(tablet.version)?);
     let path = disk.layout().snapshot_tablet(job, tablet.tablet_id);
     if is_made(&path, &meta)? {
         return Ok(Snapshot::of(&meta, None));
     }
-    link_files(&found.dir(), &meta, &path).context(|| format!("snapshot of tablet {}", tablet.tablet_id))?;
-    Ok(Snapshot::of(&meta, Some((disk.root().to_owned(), path))))
+    let tmp = run.tmp(&path);
+    link_files(&found.dir(), &meta, &tmp).context(|| format!("snapshot of tablet {}", tablet.tablet_id))?;
+    Ok(Snapshot::of(&meta, Some(Pending { root: disk.root().to_owned(), tmp, path })))
 }
 
 impl Snapshot {
-    fn of(meta: &TabletMeta, pending: Option<(PathBuf, PathBuf)>) -> Snapshot {
+    fn of(meta: &TabletMeta, pending: Option<Pending>) -> Snapshot {
         Snapshot { files: meta.files().count() as u64, bytes: meta.bytes(), rows: meta.rows(), pending }
     }
 }
 
-/// Whether an earlier run made it; one of another version is removed.
+/// Whether an earlier run made it; anything else under its name is removed.
 fn is_made(path: &Path, wanted: &TabletMeta) -> Result<bool> {
     match TabletMeta::load(&meta_file(path)) {
         Ok(found) if found.version == wanted.version => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Ok(_) | Err(_) => fsx::remove(path).map(|()| false),
     }
 }
 
-fn link_files(from: &Path, meta: &TabletMeta, path: &Path) -> Result<()> {
-    let into = tmp(path);
-    fsx::remove(&into)?;
-    fs::create_dir_all(&into).context(|| format!("create directory {}", into.display()))?;
+fn link_files(from: &Path, meta: &TabletMeta, into: &Path) -> Result<()> {
+    fs::create_dir_all(into).context(|| format!("create directory {}", into.display()))?;
     for file in meta.files() {
         let linked = into.join(&file.name);
         fsx::link(&from.join(&file.name), &linked)?;
@@ -125,6 +134,6 @@ fn link_files(from: &Path, meta: &TabletMeta, path: &Path) -> Result<()> {
             return Err(Error::corrupt(text));
         }
     }
-    let copy = meta_file(&into);
+    let copy = meta_file(into);
     fs::write(&copy, meta.encode()?).context(|| format!("write {}", copy.display()))
 }

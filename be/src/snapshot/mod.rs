@@ -1,9 +1,9 @@
 //! What jobs own on this backend's disks: the snapshots of backups (`snapshot/<job>/<tablet>/`, hard links and a copy of
 //! the meta) and the tablets of restores that are not in force yet (`restore/<job>/<tablet>/`).
 //!
-//! A tablet's directory is made under a name that ends in `.tmp` and renamed when all of it is durable, so a directory
-//! without that ending is whole. A crash leaves `.tmp` directories; repeating the task replaces them. Everything of a job
-//! goes away with [`release`]; a backend that restarts reports the jobs it still holds something of
+//! A tablet's directory is made under a name of the run that ends in `.tmp`, and renamed when all of it is durable, so a
+//! directory without that ending is whole. A crash leaves `.tmp` directories, which no later run uses. Everything of a
+//! job goes away with [`release`]; a backend that restarts reports the jobs it still holds something of
 //! ([`TabletStore::jobs`]), and the leader releases those that ended meanwhile.
 
 pub mod make;
@@ -32,9 +32,22 @@ pub(crate) fn find_in(
     Ok(None)
 }
 
-/// Where a directory is made before it gets its name.
-pub(crate) fn tmp(path: &Path) -> PathBuf {
-    path.with_extension(TMP_SUFFIX)
+/// Makes names that are only this run's: a run that was cancelled may have file work going on for a moment, which must
+/// not meet that of the next run of the same task.
+#[derive(Debug, Clone)]
+pub(crate) struct RunId(String);
+
+impl RunId {
+    pub(crate) fn new() -> RunId {
+        RunId(uuid::Uuid::new_v4().simple().to_string())
+    }
+
+    /// `<path>-<run>.tmp`.
+    pub(crate) fn tmp(&self, path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{}.{TMP_SUFFIX}", self.0));
+        PathBuf::from(name)
+    }
 }
 
 /// Give everything its name, with two syncs per data directory; all of them at the same time.

@@ -187,3 +187,102 @@ fn restored_tablets_come_in_force_once() {
     assert_eq!(state(&store, 70), (2, 2));
     assert!(store.adopt(&disk, &[disk.layout().restore_tablet(5, 71)]).is_err());
 }
+
+/// Rows published in one directory, with the same tablet published again without them in another.
+fn two_copies(dirs: &[std::path::PathBuf; 2], second: impl FnOnce(&Arc<TabletStore>)) -> Arc<TabletStore> {
+    let store = open(&dirs[0]);
+    stage(&store, 100, 7, &[1, 2]);
+    assert!(store.publish(&publish(100, &[(7, 2)])).is_empty());
+    drop(store);
+    second(&open(&dirs[1]));
+    TabletStore::open(dirs).unwrap()
+}
+
+#[test]
+fn a_copy_with_rows_of_its_own_is_never_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = [dir.path().join("a"), dir.path().join("b")];
+    let store = two_copies(&dirs, |store| assert!(store.publish(&publish(100, &[(7, 2)])).is_empty()));
+    assert_eq!(store.find(7).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(dirs.iter().all(|dir| dir.join("data/7/meta").exists()));
+    assert!(store.drop_tablets(&[7]).is_empty());
+    assert!(dirs.iter().all(|dir| !dir.join("data/7").exists()));
+}
+
+#[test]
+fn a_good_copy_is_served_beside_a_bad_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = [dir.path().join("a"), dir.path().join("b")];
+    let bad = dirs[1].join("data/7");
+    let store = two_copies(&dirs, |_| {
+        std::fs::create_dir_all(&bad).unwrap();
+        std::fs::write(bad.join("meta"), b"garbage").unwrap();
+    });
+    assert_eq!((state(&store, 7), store.bad_tablets().len(), bad.exists()), ((2, 2), 0, true));
+    assert!(store.drop_tablets(&[7]).is_empty());
+    assert!(!bad.exists());
+}
+
+#[test]
+fn a_drop_that_fails_keeps_the_tablet_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert!(store.publish(&publish(100, &[(7, 2)])).is_empty());
+    std::fs::remove_dir(dir.path().join("trash")).unwrap();
+    assert_eq!(store.drop_tablets(&[7]).len(), 1);
+    assert_eq!(state(&store, 7), (2, 0));
+    std::fs::create_dir(dir.path().join("trash")).unwrap();
+    assert!(store.drop_tablets(&[7]).is_empty());
+    assert_eq!(store.count(), 0);
+}
+
+#[test]
+fn rows_staged_on_another_disk_are_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let dirs = [dir.path().join("a"), dir.path().join("b")];
+    for (dir, transaction) in dirs.iter().zip([100, 101]) {
+        stage(&open(dir), transaction, 7, &[1, 2]);
+    }
+    let store = TabletStore::open(&dirs).unwrap();
+    for (transaction, version) in [(100, 2), (101, 3)] {
+        let mut wanted = publish(transaction, &[(7, version)]);
+        wanted.tablets[0].rows_expected = true;
+        assert!(store.publish(&wanted).is_empty());
+    }
+    drop(store);
+    assert_eq!(state(&TabletStore::open(&dirs).unwrap(), 7), (3, 4));
+}
+
+#[test]
+fn a_load_whose_manifest_is_broken_fails_by_name_until_it_is_discarded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    stage(&store, 100, 7, &[1]);
+    stage(&store, 101, 8, &[1]);
+    drop(store);
+    std::fs::write(dir.path().join("staging/100/manifest"), b"garbage").unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.staged_transactions(), [100, 101]);
+    let mut wanted = publish(100, &[(7, 2)]);
+    wanted.tablets[0].rows_expected = true;
+    let (_, error) = store.publish(&wanted).remove(0);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("transaction 100") && error.message().contains("staging/100/manifest"), "{error}");
+    assert!(store.publish(&publish(101, &[(8, 2)])).is_empty());
+    assert_eq!(LoadWriter::begin(&store, 100).unwrap_err().kind(), ErrorKind::Conflict);
+    store.discard(&[100]).unwrap();
+    assert!(store.staged_transactions().is_empty() && !dir.path().join("staging/100").exists());
+}
+
+#[test]
+fn a_tablet_of_another_table_is_not_taken_for_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert!(store.publish(&publish(100, &[(7, 2)])).is_empty());
+    for (table, partition) in [(9, 2), (1, 9)] {
+        let mut wanted = publish(101, &[(7, 3)]);
+        (wanted.table_id, wanted.tablets[0].partition_id) = (table, partition);
+        assert_eq!(store.publish(&wanted)[0].1.kind(), ErrorKind::Conflict);
+    }
+    assert_eq!(state(&store, 7), (2, 0));
+}

@@ -113,6 +113,7 @@ fn count(done: &mut v1::Downloaded, meta: &TabletMeta) {
 /// The tablet, when an earlier run made it, whether or not it is in force by now.
 fn made(store: &TabletStore, job: u64, tablet: &v1::RestoreTablet) -> Result<Option<TabletMeta>> {
     if let Some(active) = store.tablet(tablet.tablet_id) {
+        active.check_owner(tablet.table_id, tablet.partition_id)?;
         return Ok(Some((*active.meta()).clone()));
     }
     let Some((_, dir)) = find_in(store, |layout| layout.restore_tablet(job, tablet.tablet_id))? else {

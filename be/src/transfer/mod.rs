@@ -14,13 +14,14 @@ mod source;
 mod tests;
 pub mod upload;
 
+use crate::snapshot::RunId;
 use crate::task::context::TaskContext;
 use coffer_proto::v1;
 use coffer_repo::Repository;
 use coffer_stdx::fsx::TMP_SUFFIX;
 use coffer_stdx::{Error, Result};
 use coffer_store::LocalAccess;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Open the repository that a task names.
 async fn open(ctx: &TaskContext, storage: Option<&v1::StorageSpec>, name: &str) -> Result<Repository> {
@@ -32,24 +33,6 @@ async fn open(ctx: &TaskContext, storage: Option<&v1::StorageSpec>, name: &str) 
 /// Run file work off the async threads. `what` names it in the error of a panic.
 async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::bug(format!("{what}: {error}")))?
-}
-
-/// Makes names that are only this run's: a run that was cancelled may have file work going on for a moment, which must
-/// not meet that of the next run of the same task.
-#[derive(Debug, Clone)]
-struct RunId(String);
-
-impl RunId {
-    fn new() -> RunId {
-        RunId(uuid::Uuid::new_v4().simple().to_string())
-    }
-
-    /// `<path>-<run>.tmp`.
-    fn tmp(&self, path: &Path) -> PathBuf {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!("-{}.{TMP_SUFFIX}", self.0));
-        PathBuf::from(name)
-    }
 }
 
 /// The id that starts the name of a temporary directory, whichever run made it.
