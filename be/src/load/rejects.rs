@@ -74,10 +74,13 @@ pub fn describe_key(batch: &RecordBatch, schema: &Schema, columns: &[usize], row
     format!("({})", columns.iter().map(value).collect::<Vec<_>>().join(", "))
 }
 
+/// Name and text.
+type ErrorLog = (String, Arc<str>);
+
 /// The reasons of the last loads, by name.
 #[derive(Debug, Clone, Default)]
 pub struct ErrorLogs {
-    logs: Arc<Mutex<VecDeque<(String, Arc<str>)>>>,
+    logs: Arc<Mutex<VecDeque<ErrorLog>>>,
 }
 
 impl ErrorLogs {

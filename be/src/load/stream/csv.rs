@@ -55,8 +55,8 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Fields.
-    pub fn len(&self) -> usize {
+    /// How many fields it has.
+    pub fn width(&self) -> usize {
         self.fields.len()
     }
 
@@ -113,7 +113,7 @@ impl Reader {
     }
 
     /// The next record; `None` when more must be fed first, or at the end.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>> {
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>> {
         let (from, to) = loop {
             let Some((from, to)) = self.advance()? else { return Ok(None) };
             if self.to_skip > 0 {
@@ -319,11 +319,11 @@ mod tests {
         let mut reader = Reader::new(shape.clone());
         let mut records = Vec::new();
         let mut drain = |reader: &mut Reader| {
-            while let Some(record) = reader.next().unwrap() {
+            while let Some(record) = reader.next_record().unwrap() {
                 let show = |field: Option<&[u8]>| {
                     field.map_or("NULL".to_owned(), |text| format!("[{}]", String::from_utf8_lossy(text)))
                 };
-                records.push((0..record.len()).map(|number| show(record.field(number))).collect());
+                records.push((0..record.width()).map(|number| show(record.field(number))).collect());
             }
         };
         for part in text.chunks(chunk) {
@@ -366,7 +366,7 @@ mod tests {
     fn a_line_without_end_is_refused() {
         let mut reader = Reader::new(shape(",", "\n"));
         reader.feed(&vec![b'x'; LINE_BYTES + 1]);
-        assert!(reader.next().unwrap_err().message().contains("line_delimiter"));
+        assert!(reader.next_record().unwrap_err().message().contains("line_delimiter"));
     }
 
     proptest! {

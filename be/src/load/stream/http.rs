@@ -32,19 +32,18 @@ async fn stream_load(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let mut intake = Intake::new(body, deps.max_bytes);
+    let mut intake = Intake::new(body, deps.max_bytes, headers.contains_key(header::EXPECT));
     let credentials = match credentials(&headers) {
         Ok(credentials) => credentials,
-        Err(error) => return answer(&Reply::new("", "").fail(&error)),
+        Err(error) => {
+            intake.drain().await;
+            return answer(&Reply::new("", "").fail(&error));
+        }
     };
-    // A client that waits for 100 Continue has sent nothing yet and reads the answer first.
-    let waits = headers.get(header::EXPECT).is_some();
     let options = match Options::parse(|name| headers.get(name).map(|value| value.as_bytes())) {
         Ok(options) => options,
         Err(error) => {
-            if !waits {
-                intake.drain().await;
-            }
+            intake.drain().await;
             return answer(&Reply::new("", "").fail(&error));
         }
     };

@@ -18,16 +18,19 @@ pub struct Intake {
     bytes: u64,
     waited: Duration,
     ended: bool,
+    /// The client sends nothing before it is told to continue, which the first read does.
+    waits: bool,
 }
 
 impl Intake {
-    /// At most `limit` bytes.
-    pub fn new(body: Body, limit: u64) -> Intake {
-        Intake { stream: body.into_data_stream(), limit, bytes: 0, waited: Duration::ZERO, ended: false }
+    /// At most `limit` bytes; `waits` when the request says `Expect: 100-continue`.
+    pub fn new(body: Body, limit: u64, waits: bool) -> Intake {
+        Intake { stream: body.into_data_stream(), limit, bytes: 0, waited: Duration::ZERO, ended: false, waits }
     }
 
     /// The next chunk; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        self.waits = false;
         let since = Instant::now();
         let next = self.stream.next().await;
         self.waited += since.elapsed();
@@ -63,8 +66,11 @@ impl Intake {
         self.waited
     }
 
-    /// Read and forget the rest, within limits.
+    /// Read and forget the rest, within limits; nothing of a client that still waits.
     pub async fn drain(&mut self) {
+        if self.waits {
+            return;
+        }
         let mut left = DRAIN_BYTES;
         let drain = async {
             while !self.ended && left > 0 {
@@ -86,12 +92,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_counted_and_bounded() {
-        let mut intake = Intake::new(Body::from("12345"), 5);
+        let mut intake = Intake::new(Body::from("12345"), 5, true);
         assert_eq!(intake.next().await.unwrap().unwrap(), "12345");
         assert_eq!((intake.next().await.unwrap(), intake.bytes()), (None, 5));
-        let mut intake = Intake::new(Body::from("123456"), 5);
+        let mut intake = Intake::new(Body::from("123456"), 5, false);
         assert_eq!(intake.next().await.unwrap_err().kind(), ErrorKind::Limit);
         intake.drain().await;
         assert!(intake.ended);
+        let mut intake = Intake::new(Body::from("123456"), 5, true);
+        intake.drain().await;
+        assert!(!intake.ended);
     }
 }

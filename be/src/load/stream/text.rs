@@ -89,7 +89,7 @@ impl TextParser {
 
     fn drain(&mut self, mut emit: impl FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let mut looked = 0;
-        while let Some(record) = self.reader.next()? {
+        while let Some(record) = self.reader.next_record()? {
             self.total += 1;
             match row(&mut self.builder, &record, &self.sources, self.width, self.lenient) {
                 Ok(()) => self.builder.end_row(),
@@ -137,8 +137,8 @@ fn row(
     width: usize,
     lenient: bool,
 ) -> Result<(), Refusal> {
-    if record.len() != width {
-        return Err(Refusal::Width { found: record.len(), wanted: width });
+    if record.width() != width {
+        return Err(Refusal::Width { found: record.width(), wanted: width });
     }
     for (column, source) in sources.iter().enumerate() {
         let (field, text) = match source {
