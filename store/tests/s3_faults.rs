@@ -4,7 +4,7 @@ use coffer_proto::v1::StorageSpec;
 use coffer_stdx::{ErrorKind, Result};
 use coffer_store::{LocalAccess, PutOptions, Store, from_bytes, open, read_all};
 use futures::{StreamExt, TryStreamExt, stream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -20,7 +20,7 @@ async fn scripted(answers: Vec<String>) -> Result<(Arc<dyn Store>, Requests)> {
         for answer in answers {
             let (connection, _) = listener.accept().await?;
             let head = exchange(connection, &answer).await?;
-            seen.lock().unwrap().push(head);
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push(head);
         }
         std::io::Result::Ok(())
     });
