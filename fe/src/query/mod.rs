@@ -7,8 +7,8 @@
 //!
 //! Nothing durable is written here; a crash ends the queries that run.
 //!
-//! Modules, bottom to top: `errors`, `pin`, `prune`, `names`, `dialect`, `checksum`, `encode` | `source`, `assign` | `fetch` | `table`
-//! | `system`, `catalog` | this file with `functions`, `stream`.
+//! Modules, bottom to top: `errors`, `pin`, `prune`, `names`, `dialect`, `checksum`, `encode` | `source`, `assign` |
+//! `fetch` | `table` | `system`, `catalog` | this file with `functions`, `stream`.
 
 mod assign;
 mod catalog;
