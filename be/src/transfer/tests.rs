@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::snapshot;
+use crate::tablet::layout::meta_file;
 use crate::tablet::testing::{batch, schema};
 use crate::tablet::{LoadWriter, Publish, PublishTablet, TabletMeta, TabletStore, rowset};
 use crate::task::{ProgressSink, TaskContext};
@@ -355,4 +356,29 @@ async fn a_cancelled_task_stops() {
     stopped(backend.download(&manifest, &ALL).await.unwrap_err());
     let work = v1::MakeSnapshot { job_id: JOB, tablets: Vec::new() };
     stopped(snapshot::make::run(&backend.ctx, work).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn what_other_runs_left_or_other_tables_hold_is_told_apart() {
+    let backend = Backend::new().await;
+    backend.load_three();
+    // Half a snapshot under its final name, and what a run that was killed leaves.
+    for disk in backend.ctx.store.disks() {
+        let path = disk.layout().snapshot_tablet(JOB, 10);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("x.parquet"), b"half").unwrap();
+        std::fs::create_dir_all(path.with_extension("tmp")).unwrap();
+        std::fs::write(path.with_extension("tmp").join("meta"), b"half").unwrap();
+    }
+    assert!(backend.make(&[(10, 3)]).await.failures.is_empty());
+    let found = backend.ctx.store.tablet(10).unwrap();
+    let made = TabletMeta::load(&meta_file(&found.disk().layout().snapshot_tablet(JOB, 10))).unwrap();
+    assert_eq!(made, *found.meta());
+
+    assert!(backend.make(&[(11, 3)]).await.failures.is_empty());
+    let manifest = backend.upload(&[11]).await.unwrap().manifest;
+    // Tablet 110 of table 1 is in force already: it is not what the restore of table 7 wants.
+    backend.load(9, 2, &[(110, &[])]);
+    let error = backend.download(&manifest, &[(10, 3)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
 }
