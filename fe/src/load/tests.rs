@@ -106,7 +106,7 @@ async fn a_majority_commits_and_becomes_visible_when_published() {
     }
     let id = TransactionId(plan.transaction_id);
     let tablets = meta.view(|state| state.transactions[&id].tablets.clone());
-    assert_eq!(tablets, [TabletId(plan.tablets[0].tablet_id)]);
+    assert_eq!(tablets, [coffer_proto::ids::TabletId(plan.tablets[0].tablet_id)]);
     meta.propose(Command::MakeVisible { transaction: id, now_ms: 1 }).await.unwrap();
     assert_eq!(waiting.await.unwrap(), Ok(true));
     assert_eq!(loads.finish(&request).await, Ok(true), "asked again after a lost answer");

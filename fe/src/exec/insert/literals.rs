@@ -6,7 +6,7 @@
 
 use super::convert::{Filler, null_refused};
 use crate::error::{Error, Result};
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use coffer_table::text::parse_decimal;
 use coffer_table::{BatchBuilder, ColumnType, Schema};
 use sqlparser::ast::{Expr, Query, SetExpr, Statement, UnaryOperator, Value};
@@ -87,13 +87,13 @@ impl Literals {
 
 /// The default of a column as text; the time of now is taken once for all rows.
 fn default_text(column: &coffer_table::Column) -> Result<Option<String>> {
-    let value = Filler::new(column)?.fill(1)?;
     match (&column.default, column.kind) {
-        (None, _) => Ok(None),
-        (Some(_), ColumnType::Date | ColumnType::DateTime { .. }) if !value.is_null(0) => {
-            super::convert::text_of(&value).map(Some)
+        (Some(text), ColumnType::Date | ColumnType::DateTime { .. })
+            if text.to_ascii_uppercase().starts_with("CURRENT_") =>
+        {
+            super::convert::text_of(&Filler::new(column)?.fill(1)?).map(Some)
         }
-        (Some(text), _) => Ok(Some(text.clone())),
+        (default, _) => Ok(default.clone()),
     }
 }
 
