@@ -3,8 +3,9 @@
 use crate::limits::BATCH_BYTES;
 use crate::tablet::rowset::from_arrow;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::reader::StreamReader;
+use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use coffer_proto::channel::MAX_MESSAGE_BYTES;
@@ -53,13 +54,17 @@ pub fn encode(batch: &RecordBatch) -> Result<Bytes> {
 /// Read the batches of a message; each must have the columns of `schema`, and NULLs only where it allows them.
 pub fn decode(message: &Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     let broken = |error: arrow::error::ArrowError| Error::invalid(format!("a batch of rows cannot be read: {error}"));
-    let reader = StreamReader::try_new(std::io::Cursor::new(message), None).map_err(broken)?;
+    // Decodes in place and never reserves more than the message has, whatever lengths it claims.
+    let (mut decoder, mut rest) = (StreamDecoder::new(), Buffer::from(message.clone()));
     let mut batches = Vec::new();
-    for batch in reader {
-        let batch = batch.map_err(broken)?;
+    while let Some(batch) = decoder.decode(&mut rest).map_err(broken)? {
         check_types(&batch, schema)?;
         let (_, columns, _) = batch.into_parts();
         batches.push(RecordBatch::try_new(schema.clone(), columns).map_err(|error| Error::invalid(error.to_string()))?);
+    }
+    decoder.finish().map_err(broken)?;
+    if decoder.schema().is_none() {
+        return Err(Error::invalid("a batch of rows is empty: not even columns are named"));
     }
     Ok(batches)
 }
@@ -122,7 +127,10 @@ mod tests {
         other.columns[0].kind = ColumnType::BigInt;
         let error = decode(&message, &other.arrow()).unwrap_err();
         assert!(error.message().contains("Int32") && error.message().contains("Int64"), "{error}");
-        assert!(decode(&Bytes::from_static(b"nonsense"), &schema().arrow()).is_err());
+        let cut_off = message.slice(..message.len() / 2);
+        for broken in [Bytes::from_static(b"nonsense"), Bytes::new(), cut_off] {
+            assert!(decode(&broken, &schema().arrow()).is_err(), "{broken:?}");
+        }
     }
 
     #[test]
