@@ -8,9 +8,9 @@
 use crate::auth::{Credentials, Nonce, Plugin};
 use crate::error::{ACCESS_DENIED, BAD_HANDSHAKE, ServerError};
 use crate::handshake::{Greeting, Response, capability, encode_auth_switch};
+use crate::options::{Peer, ServerOptions};
 use crate::packet::{Wire, WireError};
 use crate::reply::{Form, Format};
-use crate::server::{Peer, ServerOptions};
 use crate::session::{Client, Done, Service, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
 

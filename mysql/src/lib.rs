@@ -12,6 +12,7 @@
 //! lenenc  error  value                 bytes, numbers, texts
 //! lex -> split, params, hints          SQL as far as quotes and comments go
 //! packet  auth  column                 frames, digests, metadata
+//! options                              limits and looks
 //! handshake  command  binary  text     what is inside a frame
 //! session  statements  reply           what a caller implements; prepared statements; answers
 //! connect  server                      the conversation
@@ -31,6 +32,7 @@ mod handshake;
 pub mod hints;
 mod lenenc;
 mod lex;
+mod options;
 mod packet;
 pub mod params;
 mod reply;
@@ -44,6 +46,7 @@ mod value;
 pub use auth::{Credentials, Plugin, native_digest, sha2_digest};
 pub use column::{Column, ColumnType};
 pub use error::ServerError;
-pub use server::{Peer, ServerOptions, serve};
+pub use options::{Peer, ServerOptions};
+pub use server::serve;
 pub use session::{Batches, Client, Done, Prepared, Reply, Rows, Service, Session};
 pub use value::{Row, Value, quote, quote_identifier};

@@ -46,26 +46,24 @@ impl StreamLoad {
         self
     }
 
-    /// Send the bytes and return the JSON answer.
+    /// Send the bytes and return the JSON answer. The frontend is asked without them, as by a client that waits for 100
+    /// Continue: it answers a redirect at once and never reads a body.
     pub async fn send(&self, body: impl Into<bytes::Bytes>) -> anyhow::Result<Value> {
-        let body = body.into();
         let client = client()?;
-        let mut url = self.url.clone();
-        for _ in 0..3 {
-            let mut request = client.put(&url).basic_auth(&self.user, Some(&self.password)).body(body.clone());
+        let put = |url: &str, body: bytes::Bytes| {
+            let mut request = client.put(url).basic_auth(&self.user, Some(&self.password)).body(body);
             for (name, value) in &self.headers {
                 request = request.header(name, value);
             }
-            let reply = request.send().await.with_context(|| format!("PUT {url}"))?;
-            if reply.status() == StatusCode::TEMPORARY_REDIRECT {
-                let location = reply.headers().get("location").context("307 without Location")?;
-                url = location.to_str()?.to_owned();
-                continue;
-            }
-            let (status, text) = (reply.status(), reply.text().await?);
-            return serde_json::from_str(&text).with_context(|| format!("PUT {url}: {status}: {text}"));
+            request.send()
+        };
+        let mut reply = put(&self.url, bytes::Bytes::new()).await.with_context(|| format!("PUT {}", self.url))?;
+        if reply.status() == StatusCode::TEMPORARY_REDIRECT {
+            let url = reply.headers().get("location").context("307 without Location")?.to_str()?.to_owned();
+            reply = put(&url, body.into()).await.with_context(|| format!("PUT {url}"))?;
         }
-        anyhow::bail!("too many redirects, last to {url}")
+        let (status, text) = (reply.status(), reply.text().await?);
+        serde_json::from_str(&text).with_context(|| format!("{}: {status}: {text}", self.url))
     }
 
     /// Send the bytes; the answer must be `Success`.
