@@ -67,10 +67,11 @@ fn drive_one(
     shutdown: &Shutdown,
 ) -> tokio::task::JoinHandle<()> {
     let (driver, token) = (Driver::new(runner.clone(), job), token.clone());
-    let board = runner.board.clone();
+    let (board, contents) = (runner.board.clone(), runner.contents.clone());
     shutdown.spawn(async move {
         token.run_until_cancelled(driver.run()).await;
         board.forget(job);
+        contents.forget(job);
     })
 }
 

@@ -5,12 +5,13 @@
 //! the answer, `runner` does the tasks. Each state is a log entry of its own before its tasks run; every task may be
 //! repeated; a late driver's proposal names the state it was made in and is refused when that has passed.
 //!
-//! Modules, bottom to top: `action`, `facts` | `memory` | `common` | `backup`, `restore`, `snapshot`, `progress` |
-//! `runner` | `driver`.
+//! Modules, bottom to top: `action`, `facts` | `memory` | `common` | `backup`, `restore`, `snapshot`, `progress`,
+//! `contents` | `runner` | `driver`.
 
 pub mod action;
 pub mod backup;
 mod common;
+mod contents;
 #[cfg(test)]
 mod drill;
 mod driver;
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::raft::Meta;
 use coffer_proto::ids::JobId;
 use coffer_stdx::shutdown::Shutdown;
+use contents::Contents;
 use progress::ProgressBoard;
 use runner::Runner;
 use std::sync::Arc;
@@ -41,7 +43,7 @@ pub struct Jobs {
 /// Drive all jobs while this frontend leads; ends with `shutdown`.
 pub fn start(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Jobs {
     let board = ProgressBoard::default();
-    let runner = Runner { meta, backends, config, board: board.clone() };
+    let runner = Runner { meta, backends, config, board: board.clone(), contents: Contents::default() };
     shutdown.spawn(driver::supervise(runner, shutdown.clone()));
     Jobs { board }
 }

@@ -4,6 +4,7 @@
 //! brokers that came back.
 
 use super::action::{Event, Fact, Key, Task};
+use super::contents::Contents;
 use super::progress::ProgressBoard;
 use super::snapshot;
 use crate::backends::Backends;
@@ -33,6 +34,7 @@ pub(super) struct Runner {
     pub(super) backends: Backends,
     pub(super) config: Arc<Config>,
     pub(super) board: ProgressBoard,
+    pub(super) contents: Contents,
 }
 
 impl Runner {
@@ -180,6 +182,10 @@ impl Runner {
             };
             Ok::<_, Error>((job.repository, work))
         })??;
+        let snapshot = SnapshotId::new(&work.label, &work.timestamp)?;
+        let sources = work.tablets.iter().map(|tablet| TabletId(tablet.source_tablet_id));
+        let parts = (&snapshot, work.manifests.as_slice());
+        work.manifests = self.contents.needed(job, parts, sources, self.open(repository)).await?;
         let (storage, name) = self.storage(repository, Some(backend), part)?;
         (work.storage, work.repository) = (Some(storage), name);
         let id = format!("download/{job}/{part}");
