@@ -1,7 +1,9 @@
-//! Functions of MySQL that the engine has under another name or in another shape, rewritten before planning.
+//! What MySQL writes otherwise than the engine: functions under another name or in another shape, the types of casts, and
+//! the table DUAL. Rewritten before planning.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, VisitorMut,
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Select, TableFactor, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -14,13 +16,45 @@ const RENAMED: [(&str, &str); 5] = [
     ("ucase", "upper"),
 ];
 
-/// Rewrites the functions of a statement.
+/// Takes `FROM DUAL` away: a SELECT without a table has one row as well.
+pub(super) struct Dual;
+
+impl VisitorMut for Dual {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if let [only] = &select.from[..]
+            && only.joins.is_empty()
+            && let TableFactor::Table { name, .. } = &only.relation
+            && name.to_string().eq_ignore_ascii_case("dual")
+        {
+            select.from.clear();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Rewrites the functions and casts of a statement.
 pub(super) struct Functions;
 
 impl VisitorMut for Functions {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Cast { data_type, .. } => cast(data_type),
+            Expr::Convert { expr: inner, data_type: Some(data_type), charset: None, .. } => {
+                cast(data_type);
+                *expr = Expr::Cast {
+                    kind: CastKind::Cast,
+                    expr: inner.clone(),
+                    data_type: data_type.clone(),
+                    array: false,
+                    format: None,
+                };
+            }
+            _ => {}
+        }
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let name = function.name.to_string().to_ascii_lowercase();
         if let Some((_, engine)) = RENAMED.iter().find(|(mysql, _)| *mysql == name) {
@@ -38,6 +72,14 @@ impl VisitorMut for Functions {
             *expr = Expr::Nested(Box::new(Expr::IsNull(Box::new(inner.clone()))));
         }
         ControlFlow::Continue(())
+    }
+}
+
+fn cast(data_type: &mut DataType) {
+    match data_type {
+        DataType::Signed | DataType::SignedInteger => *data_type = DataType::BigInt(None),
+        DataType::Unsigned | DataType::UnsignedInteger => *data_type = DataType::BigIntUnsigned(None),
+        _ => {}
     }
 }
 
@@ -67,9 +109,14 @@ mod tests {
             ("SELECT locate('x', a, 2)", "SELECT locate('x', a, 2)"),
             ("SELECT ISNULL(a), curdate()", "SELECT (a IS NULL), current_date()"),
             ("SELECT count(*), isnull()", "SELECT count(*), isnull()"),
+            ("SELECT cast(a AS signed), cast(a AS unsigned)", "SELECT CAST(a AS BIGINT), CAST(a AS BIGINT UNSIGNED)"),
+            ("SELECT convert(a, unsigned integer)", "SELECT CAST(a AS BIGINT UNSIGNED)"),
+            ("SELECT 1 FROM dual WHERE 1 = 0", "SELECT 1 WHERE 1 = 0"),
+            ("SELECT 1 FROM dual, dual2", "SELECT 1 FROM dual, dual2"),
         ] {
             let mut statements = Parser::parse_sql(&MySqlDialect {}, sql).unwrap();
             let _ = statements[0].visit(&mut Functions);
+            let _ = statements[0].visit(&mut Dual);
             assert_eq!(statements[0].to_string(), expected);
         }
     }

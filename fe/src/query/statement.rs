@@ -1,6 +1,6 @@
 //! A statement between text and plan: what it reads and what its columns are called.
 
-use super::dialect::Functions;
+use super::dialect::{Dual, Functions};
 use super::names::Names;
 use super::pin::Pinned;
 use super::system::{self, INFORMATION_SCHEMA};
@@ -61,6 +61,7 @@ impl Parsed {
     /// The tables it names, common table expressions left out.
     pub(super) fn tables(&mut self, state: &SessionState, current: Option<&str>) -> Result<Wanted> {
         if let Some(inner) = query_of(&mut self.statement) {
+            let _ = inner.visit(&mut Dual);
             let _ = inner.visit(&mut FoldCatalog);
         }
         let references = state.resolve_table_references(&self.statement).map_err(|error| from_engine(&error))?;

@@ -6,7 +6,7 @@
 use super::pin::{Pinned, PinnedTable};
 use async_trait::async_trait;
 use coffer_table::{Column, ColumnType, calendar};
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
@@ -364,7 +364,7 @@ fn batch(columns: &[&str], rows: &[Row]) -> Result<RecordBatch> {
     let fields: Vec<Field> = columns
         .iter()
         .map(|column| match column.strip_suffix('#') {
-            Some(name) => Field::new(name, DataType::UInt64, true),
+            Some(name) => Field::new(name, DataType::Int64, true),
             None => Field::new(*column, DataType::Utf8, true),
         })
         .collect();
@@ -372,7 +372,7 @@ fn batch(columns: &[&str], rows: &[Row]) -> Result<RecordBatch> {
     let arrays = columns.iter().enumerate().map(|(at, column)| -> ArrayRef {
         let cells = rows.iter().map(|row| row.get(at).and_then(Option::as_deref));
         if column.ends_with('#') {
-            Arc::new(cells.map(|cell| cell.and_then(|cell| cell.parse::<u64>().ok())).collect::<UInt64Array>())
+            Arc::new(cells.map(|cell| cell.and_then(|cell| cell.parse::<i64>().ok())).collect::<Int64Array>())
         } else {
             Arc::new(cells.collect::<StringArray>())
         }
@@ -407,7 +407,7 @@ mod tests {
         assert_eq!(batch.schema().field(1).name(), "B");
         assert_eq!(
             batch.column(1).as_ref(),
-            &UInt64Array::from(vec![Some(7), None]) as &dyn datafusion::arrow::array::Array
+            &Int64Array::from(vec![Some(7), None]) as &dyn datafusion::arrow::array::Array
         );
     }
 
