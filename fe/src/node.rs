@@ -83,16 +83,8 @@ fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> 
     let loads = load::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
     let engine = Engine::new(meta.clone(), backends.clone(), &config)?;
     let jobs = job::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
-    let context = Context {
-        meta,
-        backends,
-        loads,
-        engine,
-        jobs,
-        config,
-        processes: Processes::default(),
-        started_ms: now_ms(),
-    };
+    let context =
+        Context { meta, backends, loads, engine, jobs, config, processes: Processes::default(), started_ms: now_ms() };
     Ok(Parts { context, metrics: Metrics::new()? })
 }
 

@@ -24,7 +24,9 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 /// Sync everything written so far on the file system that holds `path`.
 pub fn sync_filesystem(path: &Path) -> Result<()> {
     let file = File::open(path).context(|| format!("open {}", path.display()))?;
-    rustix::fs::syncfs(&file).map_err(std::io::Error::from).context(|| format!("sync file system of {}", path.display()))
+    rustix::fs::syncfs(&file)
+        .map_err(std::io::Error::from)
+        .context(|| format!("sync file system of {}", path.display()))
 }
 
 /// Create a directory and its parents; durable.
@@ -88,7 +90,8 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// Total and available bytes of the file system that holds `path`.
 pub fn space(path: &Path) -> Result<(u64, u64)> {
-    let stat = rustix::fs::statvfs(path).map_err(std::io::Error::from).context(|| format!("statvfs {}", path.display()))?;
+    let stat =
+        rustix::fs::statvfs(path).map_err(std::io::Error::from).context(|| format!("statvfs {}", path.display()))?;
     Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
 }
 

@@ -15,27 +15,67 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// The first entry of a new cluster: id and the users root and admin.
-    Bootstrap { cluster_id: String },
-    CreateDatabase { name: String },
+    Bootstrap {
+        cluster_id: String,
+    },
+    CreateDatabase {
+        name: String,
+    },
     /// Refused (Conflict) while a job runs in it.
-    DropDatabase { db: DbId },
+    DropDatabase {
+        db: DbId,
+    },
     CreateTable(NewTable),
     /// Pinned versions of running backups stay readable: backends keep the tablets that jobs claim.
-    DropTable { db: DbId, table: TableId },
+    DropTable {
+        db: DbId,
+        table: TableId,
+    },
     /// Give partitions new, empty tablets.
-    Truncate { db: DbId, table: TableId, partitions: Vec<(PartitionId, Placement)>, now_ms: u64 },
+    Truncate {
+        db: DbId,
+        table: TableId,
+        partitions: Vec<(PartitionId, Placement)>,
+        now_ms: u64,
+    },
     /// Merge into the table's properties; an empty value removes the key.
-    SetProperties { db: DbId, table: TableId, properties: BTreeMap<String, String> },
-    AddBackends { addresses: Vec<(String, u16)>, now_ms: u64 },
-    DropBackends { backends: Vec<BackendId> },
-    AddBrokers { name: String, addresses: Vec<String> },
+    SetProperties {
+        db: DbId,
+        table: TableId,
+        properties: BTreeMap<String, String>,
+    },
+    AddBackends {
+        addresses: Vec<(String, u16)>,
+        now_ms: u64,
+    },
+    DropBackends {
+        backends: Vec<BackendId>,
+    },
+    AddBrokers {
+        name: String,
+        addresses: Vec<String>,
+    },
     /// An empty list drops the whole group.
-    DropBrokers { name: String, addresses: Vec<String> },
+    DropBrokers {
+        name: String,
+        addresses: Vec<String>,
+    },
     CreateRepository(NewRepository),
     /// Refused (Conflict) while a job uses it.
-    DropRepository { repository: RepositoryId },
-    SetUser { name: String, user: User },
-    BeginTransaction { label: String, db: DbId, table: TableId, now_ms: u64, deadline_ms: u64 },
+    DropRepository {
+        repository: RepositoryId,
+    },
+    SetUser {
+        name: String,
+        user: User,
+    },
+    BeginTransaction {
+        label: String,
+        db: DbId,
+        table: TableId,
+        now_ms: u64,
+        deadline_ms: u64,
+    },
     /// `partitions`: touched ones; each gets the next version. None at all (an empty load): VISIBLE at once.
     /// `tablets` (those that got rows) and a new id as `sequence` are kept in the transaction.
     CommitTransaction {
@@ -45,24 +85,57 @@ pub enum Command {
         tablets: Vec<TabletId>,
         now_ms: u64,
     },
-    MakeVisible { transaction: TransactionId, now_ms: u64 },
-    AbortTransaction { transaction: TransactionId, reason: String, now_ms: u64 },
+    MakeVisible {
+        transaction: TransactionId,
+        now_ms: u64,
+    },
+    AbortTransaction {
+        transaction: TransactionId,
+        reason: String,
+        now_ms: u64,
+    },
     /// Forget ended transactions that ended before.
-    PurgeTransactions { before_ms: u64 },
+    PurgeTransactions {
+        before_ms: u64,
+    },
     /// Pins the visible version of every partition named, in this one entry.
     CreateBackup(NewBackup),
     /// `from` must be the current state's name, else Conflict: a late driver changes nothing.
-    AdvanceBackup { job: JobId, from: String, to: BackupState, counts: Option<Counts>, now_ms: u64 },
+    AdvanceBackup {
+        job: JobId,
+        from: String,
+        to: BackupState,
+        counts: Option<Counts>,
+        now_ms: u64,
+    },
     /// An upload task is done.
-    UploadDone { job: JobId, part: u32, manifest: ManifestPart },
+    UploadDone {
+        job: JobId,
+        part: u32,
+        manifest: ManifestPart,
+    },
     CreateRestore(NewRestore),
-    AdvanceRestore { job: JobId, from: String, to: RestoreStep, now_ms: u64 },
+    AdvanceRestore {
+        job: JobId,
+        from: String,
+        to: RestoreStep,
+        now_ms: u64,
+    },
     /// Download tasks are done.
-    DownloadDone { job: JobId, parts: Vec<u32> },
+    DownloadDone {
+        job: JobId,
+        parts: Vec<u32>,
+    },
     /// Ends a job that is not over; the first cause stays.
-    CancelJob { job: JobId, error: JobError, now_ms: u64 },
+    CancelJob {
+        job: JobId,
+        error: JobError,
+        now_ms: u64,
+    },
     /// Nothing is left of the job outside this state.
-    JobCleaned { job: JobId },
+    JobCleaned {
+        job: JobId,
+    },
 }
 
 /// Sums for SHOW.

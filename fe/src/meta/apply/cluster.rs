@@ -124,7 +124,8 @@ pub(super) fn drop_repository(state: &mut State, repository: RepositoryId) -> Re
             job.label, job.id
         )));
     }
-    let unclean = |job: &&BackupJob| job.repository == repository && job.state == BackupState::Cancelled && !job.cleaned;
+    let unclean =
+        |job: &&BackupJob| job.repository == repository && job.state == BackupState::Cancelled && !job.cleaned;
     if let Some(job) = state.backups.values().find(unclean) {
         return Err(Error::conflict(format!(
             "Backup or restore job is being cleaned up in this repository. Can not drop it: label = {} jobId = {}; \

@@ -34,7 +34,10 @@ pub(super) fn begin(
     }
     let open = state.transactions.values().filter(|other| other.db == db && !other.state.is_over()).count();
     if open >= limits::MAX_OPEN_TRANSACTIONS {
-        return Err(Error::limit(format!("current running txns on db {db} is {open}, the limit is {}", limits::MAX_OPEN_TRANSACTIONS)));
+        return Err(Error::limit(format!(
+            "current running txns on db {db} is {open}, the limit is {}",
+            limits::MAX_OPEN_TRANSACTIONS
+        )));
     }
     let id = TransactionId(state.take_id());
     let transaction = Transaction {
