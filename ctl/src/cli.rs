@@ -175,6 +175,9 @@ pub(crate) struct BenchArgs {
     /// First of a run of consecutive ports; without it the standard ports.
     #[arg(long)]
     pub(crate) port_base: Option<u16>,
+    /// How often copy, backup and restore are repeated; medians count.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
     /// Streams that send to the sink at the same time.
     #[arg(long, default_value_t = 2)]
     pub(crate) streams: usize,

@@ -7,6 +7,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
+/// How long dropped tablets may take to go.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+
 /// Every file below the backends' tablet directories.
 #[derive(Debug)]
 pub(crate) struct Files {
@@ -18,10 +21,23 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// Look for them once what was dropped is gone, so that about `bytes` are left.
+    pub(crate) async fn find_settled(roots: &[PathBuf], bytes: u64) -> Result<Files> {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        loop {
+            match Files::find(roots) {
+                Ok(files) if files.bytes <= bytes + bytes / 50 => return Ok(files),
+                // A file that vanished while we looked is what we wait for.
+                other if Instant::now() >= deadline => return other,
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
     /// Look for them.
-    pub(crate) fn find(roots: Vec<PathBuf>) -> Result<Files> {
+    pub(crate) fn find(roots: &[PathBuf]) -> Result<Files> {
         let (mut paths, mut bytes) = (Vec::new(), 0);
-        let mut folders = roots.clone();
+        let mut folders = roots.to_vec();
         while let Some(folder) = folders.pop() {
             let entries = std::fs::read_dir(&folder).context(|| format!("list {}", folder.display()))?;
             for entry in entries {
@@ -35,7 +51,7 @@ impl Files {
                 }
             }
         }
-        Ok(Files { roots, paths, bytes })
+        Ok(Files { roots: roots.to_vec(), paths, bytes })
     }
 
     /// `cp -r` everything to `target`, `sync`, and remove it again; the time of the first two. What others wrote before
@@ -73,7 +89,7 @@ mod tests {
         std::fs::create_dir_all(root.join("7")).unwrap();
         std::fs::write(root.join("7/meta"), b"abc").unwrap();
         std::fs::write(root.join("x"), b"de").unwrap();
-        let files = Files::find(vec![root]).unwrap();
+        let files = Files::find(&[root]).unwrap();
         assert_eq!((files.paths.len(), files.bytes), (2, 5));
         files.copy(&dir.path().join("copy")).await.unwrap();
         assert!(!dir.path().join("copy").exists());

@@ -15,21 +15,22 @@ use crate::sql::{Login, Session};
 use crate::tour::{self, Place, job, progress};
 use coffer_stdx::{Error, Result};
 use files::Files;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Backups of an empty table; the median counts.
+/// Backups of an empty table.
 const EMPTY_ROUNDS: u32 = 5;
 
-/// What was measured.
+/// What was measured, one time per round.
 #[derive(Debug, Default)]
 struct Figures {
     bytes: u64,
     files: usize,
-    copies: Vec<Duration>,
-    sink: Duration,
-    backup: Duration,
-    restore: Duration,
+    copy: Vec<Duration>,
+    backup: Vec<Duration>,
+    restore: Vec<Duration>,
     empty: Vec<Duration>,
+    sink: (u64, Duration),
     memory: Vec<Vec<String>>,
 }
 
@@ -70,36 +71,40 @@ async fn measure(args: &BenchArgs, home: &Home, state: &State) -> Result<Figures
     tour::load_tables(&place, args.scale, "bench").await?;
 
     progress::chapter("measure");
-    let data = state.of_role(Role::Backend).map(|node| home.data(&node.name).join("data")).collect();
-    let files = Files::find(data)?;
-    let copy = home.repos().join("copy");
+    let data: Vec<PathBuf> = state.of_role(Role::Backend).map(|node| home.data(&node.name).join("data")).collect();
+    let files = Files::find(&data)?;
     let mut figures = Figures { bytes: files.bytes, files: files.paths.len(), ..Figures::default() };
-    figures.copies.push(files.copy(&copy).await?);
     let broker = state.of_role(Role::Broker).next().map(|node| node.addresses.grpc.clone()).unwrap_or_default();
     figures.sink = sink::measure(&broker, &files, args.streams).await?;
-    figures.copies.push(files.copy(&copy).await?);
-
     tour::ensure_repository(&mut session, &place, "bench_repo").await?;
-    forget_peaks(state)?;
-    let backup = "BACKUP SNAPSHOT bench.whole TO bench_repo ON (lineitem, orders)";
-    figures.backup = timed(&mut session, backup, "SHOW BACKUP FROM bench").await?;
-    remember_peaks(state, "backup", &mut figures.memory);
-    figures.copies.push(files.copy(&copy).await?);
+    for round in 1..=args.rounds {
+        let files = Files::find_settled(&data, figures.bytes).await?;
+        figures.copy.push(files.copy(&home.repos().join("copy")).await?);
+        round_trip(&mut session, state, &format!("round_{round}"), &mut figures).await?;
+    }
+    figures.empty = empty_table(&mut session).await?;
+    Ok(figures)
+}
 
-    let show = "SHOW SNAPSHOT ON bench_repo WHERE SNAPSHOT = \"whole\"";
-    let timestamp = session.query(show).await?.first().map(|row| row.get("Timestamp").to_owned()).unwrap_or_default();
+/// Back up, drop, restore.
+async fn round_trip(session: &mut Session, state: &State, label: &str, figures: &mut Figures) -> Result<()> {
+    forget_peaks(state)?;
+    let backup = format!("BACKUP SNAPSHOT bench.{label} TO bench_repo ON (lineitem, orders)");
+    figures.backup.push(timed(session, &backup, "SHOW BACKUP FROM bench").await?);
+    remember_peaks(state, &format!("backup, {label}"), &mut figures.memory);
+    let show = format!("SHOW SNAPSHOT ON bench_repo WHERE SNAPSHOT = \"{label}\"");
+    let timestamp = session.query(&show).await?.first().map(|row| row.get("Timestamp").to_owned()).unwrap_or_default();
     for table in tour::tables::Table::ALL {
-        tour::say_and_run(&mut session, &format!("DROP TABLE bench.{}", table.name())).await?;
+        tour::say_and_run(session, &format!("DROP TABLE bench.{}", table.name())).await?;
     }
     forget_peaks(state)?;
     let restore = format!(
-        "RESTORE SNAPSHOT bench.whole FROM bench_repo \
+        "RESTORE SNAPSHOT bench.{label} FROM bench_repo \
          PROPERTIES (\"backup_timestamp\" = \"{timestamp}\", \"replication_num\" = \"1\")"
     );
-    figures.restore = timed(&mut session, &restore, "SHOW RESTORE FROM bench").await?;
-    remember_peaks(state, "restore", &mut figures.memory);
-    figures.empty = empty_table(&mut session).await?;
-    Ok(figures)
+    figures.restore.push(timed(session, &restore, "SHOW RESTORE FROM bench").await?);
+    remember_peaks(state, &format!("restore, {label}"), &mut figures.memory);
+    Ok(())
 }
 
 /// From the statement to the end of its job.
@@ -119,7 +124,6 @@ async fn empty_table(session: &mut Session) -> Result<Vec<Duration>> {
         let backup = format!("BACKUP SNAPSHOT bench.empty_{round} TO bench_repo ON (empty_table)");
         times.push(timed(session, &backup, "SHOW BACKUP FROM bench").await?);
     }
-    times.sort();
     Ok(times)
 }
 
@@ -135,23 +139,47 @@ fn remember_peaks(state: &State, during: &str, rows: &mut Vec<Vec<String>>) {
 }
 
 fn print(figures: &Figures) {
-    let rate = |took: Duration| figures.bytes as f64 / 1e6 / took.as_secs_f64().max(1e-9);
-    let copies: Duration = figures.copies.iter().sum();
-    let copy = rate(copies) * figures.copies.len() as f64;
-    let row = |what: &str, took: Duration, rate: f64, share: Option<f64>| {
-        let share = share.map_or(String::new(), |share| format!("{:.0} %", share * 100.0));
-        vec![what.to_owned(), format!("{:.2} s", took.as_secs_f64()), format!("{rate:.0} MB/s"), share]
-    };
-    let mut rows: Vec<Vec<String>> =
-        figures.copies.iter().map(|took| row("cp -r and sync", *took, rate(*took), None)).collect();
-    for (what, took) in [("BACKUP", figures.backup), ("RESTORE", figures.restore)] {
-        rows.push(row(what, took, rate(took), Some(rate(took) / copy)));
+    let rate = |bytes: u64, took: Duration| bytes as f64 / 1e6 / took.as_secs_f64().max(1e-9);
+    let copy = rate(figures.bytes, median(&figures.copy));
+    let mut rows = Vec::new();
+    for (what, times) in [("cp -r and sync", &figures.copy), ("BACKUP", &figures.backup), ("RESTORE", &figures.restore)]
+    {
+        let rate = rate(figures.bytes, median(times));
+        let share = format!("{:.0} %", rate / copy * 100.0);
+        rows.push(vec![what.to_owned(), seconds(times), format!("{rate:.0} MB/s"), share]);
     }
-    rows.push(row("client -> broker -> null", figures.sink, rate(figures.sink), None));
+    let (bytes, took) = figures.sink;
+    rows.push(vec![
+        "broker -> null".to_owned(),
+        seconds(&[took]),
+        format!("{:.0} MB/s", rate(bytes, took)),
+        String::new(),
+    ]);
+    rows.push(vec!["BACKUP, empty table".to_owned(), seconds(&figures.empty), String::new(), String::new()]);
     screen::line(&format!("\n{} files, {:.1} MB, one replica each", figures.files, figures.bytes as f64 / 1e6));
-    screen::line(&screen::table(&["what", "time", "rate", "of mean cp"], &rows));
-    let times: Vec<String> = figures.empty.iter().map(|time| format!("{:.3}", time.as_secs_f64())).collect();
-    let median = figures.empty.get(figures.empty.len() / 2).copied().unwrap_or_default();
-    screen::line(&format!("\nBACKUP of an empty table: median {:.3} s of {}", median.as_secs_f64(), times.join(" ")));
-    screen::line(&format!("\npeak memory\n{}", screen::table(&["process", "during", "VmHWM"], &figures.memory)));
+    screen::line(&screen::table(&["what", "seconds", "median rate", "of cp"], &rows));
+    screen::line(&format!("\n{}", screen::table(&["process", "during", "peak memory"], &figures.memory)));
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn seconds(times: &[Duration]) -> String {
+    times.iter().map(|time| format!("{:.2}", time.as_secs_f64())).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let times = [3, 1, 2].map(Duration::from_secs);
+        assert_eq!(median(&times), Duration::from_secs(2));
+        assert_eq!(median(&[]), Duration::ZERO);
+        assert_eq!(seconds(&times[..2]), "3.00 1.00");
+    }
 }

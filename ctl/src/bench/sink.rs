@@ -21,26 +21,32 @@ const CHUNK: usize = 1 << 20;
 /// Chunks that wait between disk and network.
 const CHUNKS_AHEAD: usize = 4;
 
-/// Send all files through the broker at `address` over `streams` streams; the time it took.
-pub(crate) async fn measure(address: &str, files: &Files, streams: usize) -> Result<Duration> {
+/// What is sent at least: small sets of files are sent again and again.
+const AT_LEAST: u64 = 1 << 30;
+
+/// Send the files through the broker at `address` over `streams` streams; how many bytes that was and the time it took.
+pub(crate) async fn measure(address: &str, files: &Files, streams: usize) -> Result<(u64, Duration)> {
     let streams = streams.max(1);
+    let times = AT_LEAST.div_ceil(files.bytes.max(1)).clamp(1, 1000);
     let spec =
         StorageSpec { location: "null://".to_owned(), brokers: vec![address.to_owned()], ..StorageSpec::default() };
     let store = coffer_store::open(&spec, &LocalAccess::default())?;
     let begun = Instant::now();
     let mut sending = Vec::new();
     for number in 0..streams {
-        let share: Vec<PathBuf> = files.paths.iter().skip(number).step_by(streams).cloned().collect();
+        let all = std::iter::repeat_n(&files.paths, times as usize).flatten();
+        let share: Vec<PathBuf> = all.skip(number).step_by(streams).cloned().collect();
         sending.push(tokio::spawn(send(Arc::clone(&store), format!("packs/{number}"), share)));
     }
     let mut sent = 0;
     for task in sending {
         sent += task.await.map_err(|error| Error::bug(format!("sink: {error}")))??;
     }
-    if sent != files.bytes {
-        return Err(Error::corrupt(format!("the sink took {sent} of {} bytes", files.bytes)));
+    let expected = files.bytes * times;
+    if sent != expected {
+        return Err(Error::corrupt(format!("the sink took {sent} of {expected} bytes")));
     }
-    Ok(begun.elapsed())
+    Ok((sent, begun.elapsed()))
 }
 
 async fn send(store: Arc<dyn Store>, path: String, files: Vec<PathBuf>) -> Result<u64> {
