@@ -27,7 +27,7 @@ pub(crate) struct Ended {
 /// Wait until the job that `show` shows is FINISHED.
 pub(crate) async fn follow(session: &mut Session, show: &str, what: &str) -> Result<Ended> {
     let begun = Instant::now();
-    let bar = progress::of_steps(what, 0);
+    let bar = progress::of_unknown(what);
     let mut states: Vec<String> = Vec::new();
     let mut pause = POLL_MIN;
     let mut last_seen = Instant::now();
@@ -66,18 +66,11 @@ pub(crate) async fn follow(session: &mut Session, show: &str, what: &str) -> Res
 fn advance(bar: &ProgressBar, row: &Row) {
     let number = |column: &str| row.get(column).parse::<u64>().ok();
     match (number("BytesDone"), number("BytesTotal")) {
-        (Some(done), Some(total)) if total > 0 => {
-            progress::count_bytes(bar);
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-        _ => {
-            let (done, total) = steps(row.get("Progress"));
-            if total > 0 {
-                bar.set_length(total);
-                bar.set_position(done);
-            }
-        }
+        (Some(done), Some(total)) if total > 0 => progress::at_bytes(bar, done, total),
+        _ => match steps(row.get("Progress")) {
+            (_, 0) => {}
+            (done, total) => progress::at_steps(bar, done, total),
+        },
     }
 }
 

@@ -6,20 +6,34 @@ use std::time::{Duration, Instant};
 
 const BYTES: &str = "  {msg:24} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
 const COUNT: &str = "  {msg:24} [{bar:32}] {pos}/{len}, {eta} left";
+const UNKNOWN: &str = "  {msg:24} {spinner} {elapsed}";
 
 /// A bar over bytes; invisible unless standard error is a terminal.
 pub(crate) fn of_bytes(what: &str, total: u64) -> ProgressBar {
     bar(what, total, BYTES)
 }
 
-/// A bar over steps.
-pub(crate) fn of_steps(what: &str, total: u64) -> ProgressBar {
-    bar(what, total, COUNT)
+/// A line for work whose size is not known yet.
+pub(crate) fn of_unknown(what: &str) -> ProgressBar {
+    bar(what, 0, UNKNOWN)
 }
 
-/// Switch a bar between bytes and steps.
-pub(crate) fn count_bytes(bar: &ProgressBar) {
-    bar.set_style(style(BYTES));
+/// From now on: so many bytes of so many.
+pub(crate) fn at_bytes(bar: &ProgressBar, done: u64, total: u64) {
+    at(bar, done, total, BYTES);
+}
+
+/// From now on: so many steps of so many.
+pub(crate) fn at_steps(bar: &ProgressBar, done: u64, total: u64) {
+    at(bar, done, total, COUNT);
+}
+
+fn at(bar: &ProgressBar, done: u64, total: u64, template: &str) {
+    if bar.length() != Some(total) {
+        bar.set_style(style(template));
+        bar.set_length(total);
+    }
+    bar.set_position(done);
 }
 
 fn bar(what: &str, total: u64, template: &str) -> ProgressBar {
