@@ -213,3 +213,23 @@ async fn the_versions_are_those_of_the_start() {
     let rows: Vec<Vec<coffer_mysql::Row>> = stream.into_rows().try_collect().await.unwrap();
     assert_eq!(rows.concat().len(), 4);
 }
+
+#[tokio::test]
+async fn an_endless_query_leaves_others_alone_and_ends_when_nobody_waits_for_it() {
+    let (engine, _, _) = engine().await;
+    let endless = format!("SELECT count(*) FROM t t0{}", (1..40).map(|n| format!(", t t{n}")).collect::<String>());
+    let caller = Caller { database: Some("d".to_owned()), ..Caller::default() };
+    let mut running: Vec<QueryStream> = Vec::new();
+    for _ in 0..8 {
+        running.push(engine.query(&caller, &endless).await.unwrap());
+    }
+    assert_eq!(one(&engine, "SELECT 1").await, "1");
+    assert!(engine.lane.tasks() >= 8);
+    drop(running);
+    let ended = async {
+        while engine.lane.tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.unwrap();
+}

@@ -3,11 +3,12 @@
 //! One look at the replicated state pins every table of the statement at its visible version ([`pin`]); the engine plans
 //! against those ([`catalog`], [`table`]); scans leave out partitions that the conditions exclude ([`prune`]), spread over
 //! living replicas ([`assign`]) and stream from backends ([`fetch`], [`source`]); rows are written as MySQL knows them
-//! ([`encode`]). Joins, sorts and groups run in this process in a bounded memory pool and spill to the temporary directory.
+//! ([`encode`]). Joins, sorts and groups run in this process, on threads of their
+//! own ([`lane`]), in a bounded memory pool, and spill to the temporary directory.
 //!
 //! Nothing durable is written here; a crash ends the queries that run.
 //!
-//! Modules, bottom to top: `errors`, `pin`, `prune`, `names`, `dialect`, `checksum`, `encode` | `source`, `assign` |
+//! Modules, bottom to top: `errors`, `pin`, `prune`, `names`, `dialect`, `checksum`, `encode`, `lane` | `source`, `assign` |
 //! `fetch` | `table` | `system`, `catalog` | this file with `functions`, `stream`.
 
 mod assign;
@@ -20,6 +21,7 @@ mod engine_tests;
 mod errors;
 mod fetch;
 mod functions;
+mod lane;
 mod names;
 mod pin;
 mod prune;
@@ -51,6 +53,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::variable::VarType;
 use errors::from_engine;
 use functions::{Division, Variables};
+use lane::{Lane, YieldOften};
 use pin::Pinned;
 use source::{Flight, Source};
 use statement::Parsed;
@@ -91,6 +94,7 @@ pub struct Engine {
     source: Arc<dyn Source>,
     /// What every session starts from.
     base: Arc<SessionState>,
+    lane: Arc<Lane>,
 }
 
 impl Engine {
@@ -107,19 +111,19 @@ impl Engine {
             .build_arc()
             .and_then(base_state)
             .map_err(|error| from_engine(&error))?;
-        Ok(Engine { meta, source, base: Arc::new(base) })
+        Ok(Engine { meta, source, base: Arc::new(base), lane: Arc::new(Lane::new()?) })
     }
 
     /// Plan a statement and start it. The rows come from the stream.
     pub async fn query(&self, caller: &Caller, sql: &str) -> Result<QueryStream> {
         let (engine, caller, sql) = (self.clone(), caller.clone(), sql.to_owned());
-        on_deep_stack(async move {
+        on_deep_stack(self.lane.handle().clone(), async move {
             let mut parsed = statement::parse(&sql)?;
             let headings = parsed.take_headings();
             let (context, plan) = engine.plan(&caller, parsed).await?;
             let run = async { context.execute_logical_plan(plan).await?.execute_stream().await };
             let batches = run.await.map_err(|error| from_engine(&error))?;
-            Ok(QueryStream::new(batches, headings))
+            Ok(QueryStream::new(engine.lane.run(batches), headings))
         })
         .await
     }
@@ -188,8 +192,11 @@ fn base_state(runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError>
     parser.map_string_types_to_utf8view = false;
     // NULL sorts below every value.
     parser.default_null_ordering = "nulls_min".to_owned();
-    let mut state =
-        SessionStateBuilder::new_with_default_features().with_config(config).with_runtime_env(runtime).build();
+    let mut state = SessionStateBuilder::new_with_default_features()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_physical_optimizer_rule(Arc::new(YieldOften))
+        .build();
     state.register_udaf(Arc::new(AggregateUDF::from(Checksum::new())))?;
     state.register_expr_planner(Arc::new(Division))?;
     Ok(state)
@@ -197,9 +204,11 @@ fn base_state(runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError>
 
 /// Planning walks expressions by recursion; a thread of its own has the stack for the deepest that
 /// [`crate::sql`] lets pass.
-async fn on_deep_stack<T: Send + 'static>(plan: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+async fn on_deep_stack<T: Send + 'static>(
+    runtime: tokio::runtime::Handle,
+    plan: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
     std::thread::Builder::new()
         .name("plan".to_owned())
         .stack_size(PLAN_STACK_BYTES)

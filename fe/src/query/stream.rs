@@ -2,11 +2,11 @@
 
 use super::encode;
 use super::errors::from_engine;
+use super::lane::Running;
 use coffer_mysql::{Column, Row};
 use coffer_stdx::Result;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
@@ -14,12 +14,12 @@ use futures::{StreamExt, TryStreamExt};
 pub struct QueryStream {
     /// The columns, for the protocol.
     pub columns: Vec<Column>,
-    batches: SendableRecordBatchStream,
+    batches: Running,
 }
 
 impl QueryStream {
     /// `headings` replace the engine's names when there is one for each column.
-    pub(super) fn new(batches: SendableRecordBatchStream, headings: Option<Vec<String>>) -> QueryStream {
+    pub(super) fn new(batches: Running, headings: Option<Vec<String>>) -> QueryStream {
         let mut columns = encode::columns(&batches.schema());
         if let Some(headings) = headings.filter(|headings| headings.len() == columns.len()) {
             columns.iter_mut().zip(headings).for_each(|(column, heading)| column.name = heading);
