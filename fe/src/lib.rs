@@ -1,7 +1,7 @@
 //! The frontend: SQL over the MySQL protocol, replicated metadata, job decisions.
 //!
 //! Modules, bottom to top (each imports only from those above it in this list):
-//! `error config limits metrics | sql | catalog | meta | raft | backends | load | query | job | exec | mysql rpc http | node`.
+//! `error config limits metrics | sql | catalog | meta | raft | backends | load | query | job | exec | mysql http | node`.
 
 pub mod backends;
 pub mod catalog;
