@@ -205,6 +205,19 @@ fn text(seen: &[Seen<'_>]) -> String {
 
 /// Start what does not run and wait until the cluster is whole.
 async fn launch(home: &Home, state: &mut State, limit: Duration) -> Result<()> {
+    let found: Vec<Identity> = state.processes.iter().filter_map(|node| node.process).collect();
+    let found: Vec<Identity> = found.into_iter().filter(|process| process.is_running()).collect();
+    start_missing(home, state)?;
+    let ready = join::until_ready(home, state, limit).await;
+    if ready.is_ok() || found.iter().all(|process| process.is_running()) {
+        return ready;
+    }
+    // One that was killed a moment ago still looked alive.
+    start_missing(home, state)?;
+    join::until_ready(home, state, limit).await
+}
+
+fn start_missing(home: &Home, state: &mut State) -> Result<()> {
     for index in 0..state.processes.len() {
         let node = &state.processes[index];
         if node.is_running() {
@@ -215,7 +228,7 @@ async fn launch(home: &Home, state: &mut State, limit: Duration) -> Result<()> {
         state.processes[index].process = Some(Identity::of(pid));
         home.save(state)?;
     }
-    join::until_ready(home, state, limit).await
+    Ok(())
 }
 
 /// Stop everything: ask, wait, kill. The frontend first, so that it starts nothing on nodes that are leaving.

@@ -64,7 +64,7 @@ fn find_backends(state: &State, named: &[String]) -> Result<Vec<BackendId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::show::sample;
+    use crate::exec::sample;
 
     #[test]
     fn backends_are_found_by_address_or_id() {

@@ -3,7 +3,7 @@
 //! A statement that changes something checks what it can against a view of the state, proposes one command, and answers
 //! when that is durable. Nothing of it lives outside the log, so a crash at any point leaves it done or not begun.
 //!
-//! Modules, bottom to top: `answer`, `session`, `processes`, `names`, `variables`, `placement` | `filter` | `context` |
+//! Modules, bottom to top: `answer`, `session`, `processes`, `names`, `variables`, `placement`, `text` | `filter` | `context` |
 //! `ddl`, `cluster`, `insert`, `query`, `repository`, `backup`, `restore` | `show` | this file.
 
 pub mod answer;
@@ -20,8 +20,11 @@ pub mod processes;
 pub mod query;
 pub mod repository;
 pub mod restore;
+#[cfg(test)]
+mod sample;
 pub mod session;
 pub mod show;
+pub mod text;
 pub mod variables;
 
 pub use answer::{Answer, Done, RowSet};

@@ -10,7 +10,7 @@ use crate::exec::answer::{Answer, RowSet};
 use crate::exec::context::Context;
 use crate::exec::privilege::need_admin;
 use crate::exec::session::Session;
-use crate::exec::show::text;
+use crate::exec::text;
 use crate::meta::command::{Command, NewRepository};
 use crate::sql::ast::{CreateRepository, RepositoryAccess};
 use coffer_proto::ids::RepositoryId;

@@ -2,8 +2,8 @@
 //! the table DUAL. Rewritten before planning.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Select, TableFactor, VisitorMut,
+    CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Select, TableFactor, TimezoneInfo, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -31,6 +31,24 @@ impl VisitorMut for Dual {
             select.from.clear();
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Refuses `FROM t PARTITION (p)`: the engine would read the whole table without a word.
+pub(super) struct Partitions;
+
+impl VisitorMut for Partitions {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { partitions, alias, .. } = factor else { return ControlFlow::Continue(()) };
+        // `t PARTITIONS (p)` and `t PARTITION p` read as an alias.
+        let named = alias.as_ref().is_some_and(|alias| {
+            let name = &alias.name;
+            let word = ["partition", "partitions"].iter().any(|word| name.value.eq_ignore_ascii_case(word));
+            name.quote_style.is_none() && word
+        });
+        if named || !partitions.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
@@ -79,6 +97,12 @@ fn cast(data_type: &mut DataType) {
     match data_type {
         DataType::Signed | DataType::SignedInteger => *data_type = DataType::BigInt(None),
         DataType::Unsigned | DataType::UnsignedInteger => *data_type = DataType::BigIntUnsigned(None),
+        DataType::Datetime(_) => *data_type = DataType::Timestamp(Some(6), TimezoneInfo::None),
+        DataType::Custom(name, arguments)
+            if arguments.is_empty() && name.to_string().eq_ignore_ascii_case("largeint") =>
+        {
+            *data_type = DataType::Decimal(ExactNumberInfo::PrecisionAndScale(38, 0));
+        }
         _ => {}
     }
 }
@@ -110,6 +134,8 @@ mod tests {
             ("SELECT ISNULL(a), curdate()", "SELECT (a IS NULL), current_date()"),
             ("SELECT count(*), isnull()", "SELECT count(*), isnull()"),
             ("SELECT cast(a AS signed), cast(a AS unsigned)", "SELECT CAST(a AS BIGINT), CAST(a AS BIGINT UNSIGNED)"),
+            ("SELECT cast(a AS largeint)", "SELECT CAST(a AS DECIMAL(38,0))"),
+            ("SELECT cast(a AS datetime(3))", "SELECT CAST(a AS TIMESTAMP(6))"),
             ("SELECT convert(a, unsigned integer)", "SELECT CAST(a AS BIGINT UNSIGNED)"),
             ("SELECT 1 FROM dual WHERE 1 = 0", "SELECT 1 WHERE 1 = 0"),
             ("SELECT 1 FROM dual, dual2", "SELECT 1 FROM dual, dual2"),
@@ -118,6 +144,20 @@ mod tests {
             let _ = statements[0].visit(&mut Functions);
             let _ = statements[0].visit(&mut Dual);
             assert_eq!(statements[0].to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_partition_behind_a_table_is_not_overlooked() {
+        for (sql, refused) in [
+            ("SELECT * FROM t PARTITION (p)", true),
+            ("SELECT * FROM t PARTITIONS(p)", true),
+            ("SELECT 1 FROM (SELECT * FROM a, t PARTITION (p, q)) x", true),
+            ("SELECT * FROM t `partition`", false),
+            ("SELECT row_number() OVER (PARTITION BY a) FROM t", false),
+        ] {
+            let mut statements = Parser::parse_sql(&MySqlDialect {}, sql).unwrap();
+            assert_eq!(statements[0].visit(&mut Partitions).is_break(), refused, "{sql}");
         }
     }
 }

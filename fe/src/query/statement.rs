@@ -1,6 +1,6 @@
 //! A statement between text and plan: what it reads and what its columns are called.
 
-use super::dialect::{Dual, Functions};
+use super::dialect::{Dual, Functions, Partitions};
 use super::names::Names;
 use super::pin::Pinned;
 use super::system::{self, INFORMATION_SCHEMA};
@@ -61,6 +61,11 @@ impl Parsed {
     /// The tables it names, common table expressions left out.
     pub(super) fn tables(&mut self, state: &SessionState, current: Option<&str>) -> Result<Wanted> {
         if let Some(inner) = query_of(&mut self.statement) {
+            if inner.visit(&mut Partitions).is_break() {
+                return Err(Error::not_supported(
+                    "PARTITION in SELECT is not supported: put a condition on the partition columns into WHERE",
+                ));
+            }
             let _ = inner.visit(&mut Dual);
             let _ = inner.visit(&mut FoldCatalog);
         }

@@ -6,7 +6,7 @@ use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
 use crate::exec::filter;
 use crate::exec::session::Session;
-use crate::exec::show::text;
+use crate::exec::text;
 use crate::job::action::Key;
 use crate::job::{JobProgress, TaskProgress};
 use crate::sql::ast::RowFilter;

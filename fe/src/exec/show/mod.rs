@@ -1,15 +1,11 @@
 //! SHOW and DESC: everything but repositories, jobs and snapshots, which their own files show.
 
 mod nodes;
-#[cfg(test)]
-pub(crate) mod sample;
 mod server;
 mod tables;
 mod tablets;
-pub mod text;
 
 pub use server::kill;
-pub use tables::statement as create_statement;
 
 use crate::error::Result;
 use crate::exec::answer::{Answer, RowSet};

@@ -1,10 +1,10 @@
 //! SHOW FRONTENDS, BACKENDS and BROKER.
 
-use super::text::{NONE, share, size, time};
 use crate::backends::BackendStatus;
 use crate::catalog::cluster::Backend;
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
+use crate::exec::text::{NONE, share, size, time};
 use crate::meta::state::State;
 use coffer_proto::ids::BackendId;
 use coffer_stdx::time::now_ms;
@@ -193,7 +193,7 @@ pub(super) fn brokers(context: &Context) -> RowSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::show::sample;
+    use crate::exec::sample;
     use coffer_proto::v1::Disk;
 
     #[test]

@@ -101,7 +101,7 @@ pub(super) fn create_table(state: &State, name: &ObjectName, current: Option<&st
 }
 
 /// A statement that makes the same table again.
-pub fn statement(table: &Table) -> String {
+fn statement(table: &Table) -> String {
     let mut out = format!("CREATE TABLE {} (\n", quote_identifier(&table.name));
     let lines: Vec<String> = table.schema.columns.iter().map(column_line).collect();
     out.push_str(&lines.join(",\n"));
@@ -201,7 +201,9 @@ fn text(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::show::sample;
+    use crate::exec::ddl::Plan;
+    use crate::exec::sample;
+    use crate::sql::ast::Statement;
 
     fn name(table: &str) -> ObjectName {
         ObjectName { database: None, name: table.to_owned() }
@@ -259,5 +261,29 @@ mod tests {
         );
         let plain = create_table(&state, &name("plain"), Some("db")).unwrap().rows[0][1].clone().unwrap();
         assert!(plain.contains("DISTRIBUTED BY RANDOM BUCKETS 1"), "{plain}");
+    }
+
+    #[test]
+    fn what_show_create_table_prints_makes_the_same_table() {
+        let state = sample::state();
+        let tables = state.databases.values().flat_map(|database| database.tables.values());
+        for table in tables {
+            let text = statement(table);
+            let Statement::CreateTable(read) = crate::sql::parse(&text).unwrap() else { panic!("{text}") };
+            let plan = Plan::new(&read, 99).unwrap();
+            let ranges: Vec<_> =
+                table.partitions.values().map(|partition| (partition.name.clone(), partition.range.clone())).collect();
+            assert_eq!((plan.schema.columns.len(), plan.ranges), (table.schema.columns.len(), ranges));
+            for (made, column) in plan.schema.columns.iter().zip(&table.schema.columns) {
+                assert!(made == column || !table.schema.columns[0].key, "{made:?} {column:?}");
+            }
+            assert_eq!(plan.partition_columns, table.partition_columns);
+            assert_eq!(plan.bucket_columns, table.bucket_columns);
+            assert_eq!(plan.buckets as usize, table.partitions.values().next().unwrap().tablets.len());
+            assert_eq!(read.comment, table.comment);
+            let mut properties = plan.properties;
+            properties.insert(crate::exec::ddl::REPLICATION_NUM.to_owned(), plan.replication_num.unwrap().to_string());
+            assert_eq!(properties, table.properties);
+        }
     }
 }

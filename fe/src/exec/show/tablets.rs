@@ -1,11 +1,11 @@
 //! SHOW PARTITIONS, TABLETS and TABLET: what the catalog says, beside what backends reported last.
 
-use super::text::{NONE, size, time};
 use crate::backends::Backends;
 use crate::catalog::table::{FIRST_VERSION, Partition, Table, Tablet};
 use crate::error::Result;
 use crate::exec::answer::RowSet;
 use crate::exec::ddl::{chosen_partitions, show_allocation};
+use crate::exec::text::{NONE, size, time};
 use crate::meta::state::State;
 use crate::sql::ast::ObjectName;
 use coffer_proto::ids::{BackendId, TabletId};
@@ -244,7 +244,7 @@ pub(super) fn tablet(state: &State, id: u64) -> RowSet {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::exec::show::sample;
+    use crate::exec::sample;
     use std::sync::Arc;
 
     fn backends() -> Backends {
