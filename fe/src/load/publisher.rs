@@ -31,6 +31,8 @@ use tokio::time::Instant;
 
 /// Publish tasks at a time.
 const MAX_RUNNING: usize = 256;
+/// Of those, for one backend: one that hangs must not hold up the loads of the others.
+const MAX_RUNNING_PER_BACKEND: usize = 32;
 /// Loads that wait for one backend and table; beyond, they are found again from what the backend reports.
 const MAX_LANE: usize = 10_000;
 /// How often a load is tried on a backend that answers with errors.
@@ -192,16 +194,22 @@ impl Publisher {
 
     fn start_tasks(&mut self) {
         let now = Instant::now();
+        let mut busy: HashMap<BackendId, usize> = HashMap::new();
+        for ((_, backend), _) in self.lanes.iter().filter(|(_, lane)| lane.running) {
+            *busy.entry(*backend).or_default() += 1;
+        }
         for (key, lane) in &mut self.lanes {
             if self.running.len() >= MAX_RUNNING {
                 return;
             }
-            if lane.running || lane.after.is_some_and(|after| after > now) {
+            let running = busy.entry(key.1).or_default();
+            if lane.running || *running >= MAX_RUNNING_PER_BACKEND || lane.after.is_some_and(|after| after > now) {
                 continue;
             }
             let Some(publication) = lane.queue.front().cloned() else { continue };
             let Some(task) = publication.tasks.get(&key.1).cloned() else { continue };
             (lane.running, lane.after) = (true, None);
+            *running += 1;
             let (lane, backends) = (*key, self.loads.shared.backends.clone());
             let id = format!("publish/{}/{}", publication.id, lane.1);
             self.running.spawn(async move {
