@@ -92,9 +92,11 @@ impl Node {
             "backend is up"
         );
         let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
+        // The stop waits for them too: their open connections hold the store, and with it the locks of the data
+        // directories, which a backend that starts again in this process must find free.
         let services = [
-            tokio::spawn(serve_grpc(grpc, agent, TabletsService::new(load), scans, shutdown.clone())),
-            tokio::spawn(serve_http(http, http::routes(streams), shutdown.clone())),
+            shutdown.spawn(serve_grpc(grpc, agent, TabletsService::new(load), scans, shutdown.clone())),
+            shutdown.spawn(serve_http(http, http::routes(streams), shutdown.clone())),
         ];
         let ended = until_end(services, &shutdown).await;
         if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
