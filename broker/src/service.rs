@@ -15,7 +15,7 @@ use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use coffer_store::budget::Permit;
-use coffer_store::{Budget, ByteStream, ObjectInfo, PutOptions, Store, rechunk};
+use coffer_store::{Budget, ByteStream, Child, ObjectInfo, PutOptions, Store, rechunk};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
@@ -177,7 +177,14 @@ impl Drop for Running {
 }
 
 fn info(info: ObjectInfo) -> v1::ObjectInfo {
-    v1::ObjectInfo { path: info.path, bytes: info.bytes, modified_ms: info.modified_ms }
+    v1::ObjectInfo { path: info.path, bytes: info.bytes, modified_ms: info.modified_ms, folder: false }
+}
+
+fn child(child: Child) -> v1::ObjectInfo {
+    match child {
+        Child::Object(object) => info(object),
+        Child::Folder(path) => v1::ObjectInfo { path, folder: true, ..v1::ObjectInfo::default() },
+    }
 }
 
 #[tonic::async_trait]
@@ -201,8 +208,15 @@ impl Broker for Service {
     async fn list(&self, request: Request<v1::PathRequest>) -> Answer<Self::ListStream> {
         let request = request.into_inner();
         let running = self.begin("list", &request.storage, &request.path);
-        match async { self.store(request.storage)?.list(&request.path).await }.await {
-            Ok(listing) => Ok(Response::new(running.answers(listing.map_ok(info)))),
+        let entries = async {
+            let store = self.store(request.storage)?;
+            Ok(match request.one_level {
+                true => store.children(&request.path).await?.map_ok(child).boxed(),
+                false => store.list(&request.path).await?.map_ok(info).boxed(),
+            })
+        };
+        match entries.await {
+            Ok(entries) => Ok(Response::new(running.answers(entries))),
             Err(error) => running.answer(Err(error)),
         }
     }

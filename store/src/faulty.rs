@@ -1,6 +1,6 @@
 //! Wrapper for tests: fail the calls that a plan picks, before they reach the store.
 
-use crate::{ByteStream, ObjectInfo, ObjectStream, PutOptions, Store};
+use crate::{ByteStream, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store};
 use async_trait::async_trait;
 use coffer_stdx::{Error, Result};
 use std::fmt;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Call<'a> {
     /// 1 for the first call of any kind.
     pub number: u64,
-    /// `put`, `get`, `stat`, `list`, `delete` or `rename`.
+    /// `put`, `get`, `stat`, `list`, `children`, `delete` or `rename`.
     pub operation: &'static str,
     /// Its path; the first, of two.
     pub path: &'a str,
@@ -71,6 +71,11 @@ impl Store for Faulty {
     async fn list(&self, prefix: &str) -> Result<ObjectStream> {
         self.step("list", prefix)?;
         self.inner.list(prefix).await
+    }
+
+    async fn children(&self, prefix: &str) -> Result<ChildStream> {
+        self.step("children", prefix)?;
+        self.inner.children(prefix).await
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

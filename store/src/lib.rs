@@ -44,6 +44,9 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 /// The answer of [`Store::list`]. An error ends it.
 pub type ObjectStream = Pin<Box<dyn Stream<Item = Result<ObjectInfo>> + Send>>;
 
+/// The answer of [`Store::children`]. An error ends it.
+pub type ChildStream = Pin<Box<dyn Stream<Item = Result<Child>> + Send>>;
+
 /// Objects below one location. All paths are relative to it and pass [`path::check`].
 #[async_trait]
 pub trait Store: Send + Sync + Debug {
@@ -62,6 +65,10 @@ pub trait Store: Send + Sync + Debug {
     /// does not exist is empty.
     async fn list(&self, prefix: &str) -> Result<ObjectStream>;
 
+    /// What lies in the folder `prefix` itself, in any order: its objects, and each folder in it once, whatever that
+    /// holds. The cost does not depend on what the folders hold.
+    async fn children(&self, prefix: &str) -> Result<ChildStream>;
+
     /// Remove an object, and with `recursive` everything below `path/` too. Missing is fine.
     async fn delete(&self, path: &str, recursive: bool) -> Result<()>;
 
@@ -78,6 +85,25 @@ pub struct ObjectInfo {
     pub bytes: u64,
     /// When it was stored, milliseconds since 1970 UTC, by the clock of the storage.
     pub modified_ms: u64,
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Child {
+    /// An object.
+    Object(ObjectInfo),
+    /// A folder with something in it: its path below the location, without a slash at the end.
+    Folder(String),
+}
+
+impl Child {
+    /// Path below the location.
+    pub fn path(&self) -> &str {
+        match self {
+            Child::Object(info) => &info.path,
+            Child::Folder(path) => path,
+        }
+    }
 }
 
 /// How to store an object.

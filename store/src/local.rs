@@ -11,7 +11,7 @@ mod dirs;
 mod walk;
 mod write;
 
-use crate::{ByteStream, LocalAccess, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
+use crate::{ByteStream, Child, ChildStream, LocalAccess, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
 use async_trait::async_trait;
 use bytes::Bytes;
 use coffer_stdx::error::Context;
@@ -25,7 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
-use walk::Walk;
+use walk::{Depth, Walk};
 use write::Pending;
 
 /// Bytes read at once; also what one message to a peer carries.
@@ -51,6 +51,21 @@ impl LocalStore {
     fn file_path(&self, path: &str) -> Result<PathBuf> {
         path::check(path)?;
         Ok(self.dirs.root().join(path))
+    }
+
+    async fn walk(&self, prefix: &str, depth: Depth) -> Result<ChildStream> {
+        path::check_prefix(prefix)?;
+        let (dirs, prefix) = (Arc::clone(&self.dirs), prefix.to_owned());
+        let walk = blocking(move || {
+            dirs.check_base()?;
+            Walk::start(dirs.root(), &prefix, depth)
+        })
+        .await?;
+        let pages = stream::try_unfold(walk, |mut walk| async move {
+            let (page, walk) = blocking(move || walk.page().map(|page| (page, walk))).await?;
+            Ok::<_, Error>((!page.is_empty()).then_some((page, walk)))
+        });
+        Ok(pages.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten().boxed())
     }
 }
 
@@ -197,18 +212,18 @@ impl Store for LocalStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<ObjectStream> {
-        path::check_prefix(prefix)?;
-        let (dirs, prefix) = (Arc::clone(&self.dirs), prefix.to_owned());
-        let walk = blocking(move || {
-            dirs.check_base()?;
-            Walk::start(dirs.root(), &prefix)
-        })
-        .await?;
-        let pages = stream::try_unfold(walk, |mut walk| async move {
-            let (page, walk) = blocking(move || walk.page().map(|page| (page, walk))).await?;
-            Ok::<_, Error>((!page.is_empty()).then_some((page, walk)))
+        let children = self.walk(prefix, Depth::All).await?;
+        let objects = children.try_filter_map(|child| async move {
+            Ok(match child {
+                Child::Object(info) => Some(info),
+                Child::Folder(_) => None,
+            })
         });
-        Ok(pages.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten().boxed())
+        Ok(objects.boxed())
+    }
+
+    async fn children(&self, prefix: &str) -> Result<ChildStream> {
+        self.walk(prefix, Depth::One).await
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A store in memory, for tests. Nothing survives the process.
 
-use crate::{ByteStream, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
+use crate::{ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use coffer_stdx::time::now_ms;
@@ -76,6 +76,23 @@ impl Store for MemoryStore {
             .map(|(path, (bytes, modified))| Ok(info(path, bytes, *modified)))
             .collect();
         Ok(stream::iter(found).boxed())
+    }
+
+    async fn children(&self, prefix: &str) -> Result<ChildStream> {
+        path::check_prefix(prefix)?;
+        let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let mut found: Vec<Child> = Vec::new();
+        for (path, (bytes, modified)) in self.objects().iter() {
+            let Some(below) = path.strip_prefix(&folder) else { continue };
+            match below.split_once('/') {
+                None => found.push(Child::Object(info(path, bytes, *modified))),
+                Some((name, _)) => found.push(Child::Folder(format!("{folder}{name}"))),
+            }
+        }
+        // "a/x", "a-b/y" and "a/z" lie in that order: a folder's objects need not follow each other.
+        found.sort_by(|a, b| a.path().cmp(b.path()));
+        found.dedup_by(|a, b| matches!((&*a, &*b), (Child::Folder(a), Child::Folder(b)) if a == b));
+        Ok(stream::iter(found.into_iter().map(Ok)).boxed())
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A store that counts what it is given and throws it away: the sink of throughput measurements.
 
-use crate::{ByteStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
+use crate::{ByteStream, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
 use async_trait::async_trait;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, Result};
@@ -35,6 +35,10 @@ impl Store for NullStore {
     }
 
     async fn list(&self, _prefix: &str) -> Result<ObjectStream> {
+        Ok(stream::empty().boxed())
+    }
+
+    async fn children(&self, _prefix: &str) -> Result<ChildStream> {
         Ok(stream::empty().boxed())
     }
 

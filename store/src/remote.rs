@@ -8,7 +8,7 @@
 
 mod upload;
 
-use crate::{ByteStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
+use crate::{ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
 use async_trait::async_trait;
 use bytes::Bytes;
 use coffer_proto::channel::{MAX_MESSAGE_BYTES, connect};
@@ -69,7 +69,25 @@ impl RemoteStore {
     }
 
     fn path_request(&self, path: &str) -> v1::PathRequest {
-        v1::PathRequest { storage: Some(self.storage.clone()), path: path.to_owned() }
+        v1::PathRequest { storage: Some(self.storage.clone()), path: path.to_owned(), one_level: false }
+    }
+
+    async fn entries(
+        &self,
+        prefix: &str,
+        one_level: bool,
+    ) -> Result<stream::BoxStream<'static, Result<v1::ObjectInfo>>> {
+        path::check_prefix(prefix)?;
+        let request = v1::PathRequest { one_level, ..self.path_request(prefix) };
+        let asked = self.ask(
+            || true,
+            |mut client| {
+                let request = Request::new(request.clone());
+                async move { answer_within(client.list(request)).await }
+            },
+        );
+        let (answer, broker) = asked.await.context(|| format!("list '{prefix}'"))?;
+        Ok(answers(answer.into_inner(), &broker.name))
     }
 
     /// Ask the brokers in turn until one is reached. `may_repeat` says whether a request that reached nobody can still
@@ -228,16 +246,15 @@ impl Store for RemoteStore {
     }
 
     async fn list(&self, prefix: &str) -> Result<ObjectStream> {
-        path::check_prefix(prefix)?;
-        let asked = self.ask(
-            || true,
-            |mut client| {
-                let request = Request::new(self.path_request(prefix));
-                async move { answer_within(client.list(request)).await }
-            },
-        );
-        let (answer, broker) = asked.await.context(|| format!("list '{prefix}'"))?;
-        Ok(answers(answer.into_inner(), &broker.name).map(|item| item.map(info)).boxed())
+        Ok(self.entries(prefix, false).await?.map(|item| item.map(info)).boxed())
+    }
+
+    async fn children(&self, prefix: &str) -> Result<ChildStream> {
+        let child = |entry: v1::ObjectInfo| match entry.folder {
+            true => Child::Folder(entry.path),
+            false => Child::Object(info(entry)),
+        };
+        Ok(self.entries(prefix, true).await?.map(move |item| item.map(child)).boxed())
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

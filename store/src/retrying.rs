@@ -1,11 +1,11 @@
 //! Wrapper: try again what failed for a transient reason, where trying again is safe.
 //!
-//! - `get`, `stat`, `list` and `delete` change nothing when repeated. A body that breaks off is taken up again at the
+//! - `get`, `stat`, `list`, `children` and `delete` change nothing when repeated. A body that breaks off is taken up again at the
 //!   byte where it broke: objects are immutable, and readers check what they read.
 //! - `put` has consumed its body, and a `rename` that was carried out but not answered would fail the second time;
 //!   both go through once, and the caller, who can rebuild them, decides.
 
-use crate::{ByteStream, ObjectInfo, ObjectStream, PutOptions, Store};
+use crate::{ByteStream, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store};
 use async_trait::async_trait;
 use coffer_stdx::Result;
 use coffer_stdx::retry::Policy;
@@ -86,6 +86,10 @@ impl Store for Retrying {
 
     async fn list(&self, prefix: &str) -> Result<ObjectStream> {
         self.policy.run(|| self.inner.list(prefix)).await
+    }
+
+    async fn children(&self, prefix: &str) -> Result<ChildStream> {
+        self.policy.run(|| self.inner.children(prefix)).await
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

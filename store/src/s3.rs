@@ -14,7 +14,7 @@ mod parts;
 mod settings;
 mod upload;
 
-use crate::{Budget, ByteStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
+use crate::{Budget, ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -55,6 +55,16 @@ const DELETE_AT_ONCE: usize = 1_000;
 const DELETES_UNDER_WAY: usize = 16;
 /// The largest object S3 copies by one request.
 const LARGEST_COPY: u64 = 5 << 30;
+
+/// How far a listing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    All,
+    One,
+}
+
+/// The pages of a listing.
+type Pages = stream::BoxStream<'static, Result<ListObjectsV2Output>>;
 
 /// A bucket, or a prefix of one.
 #[derive(Debug, Clone)]
@@ -134,39 +144,58 @@ impl Inner {
         Ok(ObjectInfo { path: path.to_owned(), bytes, modified_ms: milliseconds(head.last_modified()) })
     }
 
-    async fn page(&self, folder: &str, after: Option<String>) -> Result<ListObjectsV2Output> {
+    async fn page(&self, folder: &str, depth: Depth, after: Option<String>) -> Result<ListObjectsV2Output> {
         S3Store::RETRY
             .run(|| async {
                 let list = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(folder);
+                let list = list.set_delimiter((depth == Depth::One).then(|| "/".to_owned()));
                 let sent = list.set_continuation_token(after.clone()).send();
                 Ok(answered(&self.request("list", folder), ANSWER_WITHIN, sent).await?)
             })
             .await
     }
 
-    /// The objects of a page that have paths of ours; a "folder/" that some tools leave has none.
+    /// The path of a key, if it is one of ours; a "folder/" that some tools leave has none.
+    fn path_of<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let path = match self.settings.prefix.as_str() {
+            "" => key,
+            prefix => key.strip_prefix(prefix)?.strip_prefix('/')?,
+        };
+        path::check(path).ok().map(|()| path)
+    }
+
     fn objects(&self, page: &ListObjectsV2Output) -> Vec<ObjectInfo> {
-        let inside = if self.settings.prefix.is_empty() { String::new() } else { format!("{}/", self.settings.prefix) };
         let objects = page.contents().iter().filter_map(|object| {
-            let path = object.key()?.strip_prefix(&inside)?;
-            path::check(path).ok()?;
+            let path = self.path_of(object.key()?)?.to_owned();
             let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-            Some(ObjectInfo { path: path.to_owned(), bytes, modified_ms: milliseconds(object.last_modified()) })
+            Some(ObjectInfo { path, bytes, modified_ms: milliseconds(object.last_modified()) })
         });
         objects.collect()
     }
 
-    fn listing(self: Arc<Self>, folder: String) -> ObjectStream {
+    fn entries(&self, page: &ListObjectsV2Output) -> Vec<Child> {
+        let folders = page.common_prefixes().iter().filter_map(|prefix| {
+            let path = self.path_of(prefix.prefix()?.strip_suffix('/')?)?;
+            Some(Child::Folder(path.to_owned()))
+        });
+        folders.chain(self.objects(page).into_iter().map(Child::Object)).collect()
+    }
+
+    fn pages(self: Arc<Self>, folder: String, depth: Depth) -> Pages {
         let first = Some(None);
-        let pages = stream::try_unfold((self, folder, first), |(inner, folder, at)| async move {
+        let pages = stream::try_unfold((self, folder, first), move |(inner, folder, at)| async move {
             let Some(after) = at else { return Ok(None) };
-            let page = inner.page(&folder, after).await?;
-            let objects = inner.objects(&page);
+            let page = inner.page(&folder, depth, after).await?;
             let next = page.next_continuation_token().filter(|_| page.is_truncated() == Some(true));
             let next = next.map(|token| Some(token.to_owned()));
-            Ok::<_, Error>(Some((objects, (inner, folder, next))))
+            Ok::<_, Error>(Some((page, (inner, folder, next))))
         });
-        pages.map_ok(|objects| stream::iter(objects.into_iter().map(Ok))).try_flatten().boxed()
+        pages.boxed()
+    }
+
+    fn listing(self: Arc<Self>, folder: String) -> ObjectStream {
+        let pages = Arc::clone(&self).pages(folder, Depth::All);
+        pages.map_ok(move |page| stream::iter(self.objects(&page).into_iter().map(Ok))).try_flatten().boxed()
     }
 
     async fn delete_one(&self, path: &str) -> Result<()> {
@@ -288,6 +317,12 @@ impl Store for S3Store {
     async fn list(&self, prefix: &str) -> Result<ObjectStream> {
         let folder = self.inner.folder(prefix)?;
         Ok(Arc::clone(&self.inner).listing(folder))
+    }
+
+    async fn children(&self, prefix: &str) -> Result<ChildStream> {
+        let (inner, folder) = (Arc::clone(&self.inner), self.inner.folder(prefix)?);
+        let pages = Arc::clone(&inner).pages(folder, Depth::One);
+        Ok(pages.map_ok(move |page| stream::iter(inner.entries(&page).into_iter().map(Ok))).try_flatten().boxed())
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! [`run`] works below a folder that must be empty and leaves it empty. It reports the first broken promise by case.
 
-use crate::{ByteStream, ObjectInfo, PutOptions, Store, body, read_all};
+use crate::{ByteStream, Child, ObjectInfo, PutOptions, Store, body, read_all};
 use bytes::Bytes;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, ErrorKind, Result};
@@ -28,7 +28,7 @@ struct Place {
 
 type Case = fn(Place) -> BoxFuture<'static, Result<()>>;
 
-const CASES: [(&str, Case); 13] = [
+const CASES: [(&str, Case); 14] = [
     ("put_and_get", |place| Box::pin(put_and_get(place))),
     ("overwrite", |place| Box::pin(overwrite(place))),
     ("create_new", |place| Box::pin(create_new(place))),
@@ -38,6 +38,7 @@ const CASES: [(&str, Case); 13] = [
     ("failing_body", |place| Box::pin(failing_body(place))),
     ("odd_names", |place| Box::pin(odd_names(place))),
     ("long_listing", |place| Box::pin(long_listing(place))),
+    ("children", |place| Box::pin(children(place))),
     ("rename", |place| Box::pin(rename(place))),
     ("delete", |place| Box::pin(delete(place))),
     ("missing_and_bad", |place| Box::pin(missing_and_bad(place))),
@@ -247,6 +248,33 @@ async fn long_listing(place: Place) -> Result<()> {
     ensure(part.iter().all(|name| name.starts_with("l/3/")), || "a listing leaves its folder".to_owned())?;
     place.store.delete(&place.path("l"), true).await?;
     place.expect_names("", &[]).await
+}
+
+async fn children(place: Place) -> Result<()> {
+    for name in ["a/b/c/1", "a/b/c/2", "a-b/x", "a/z", "top", "%2F/.h", "a b/x"] {
+        place.put(name, name.to_owned()).await?;
+    }
+    let cases: [(&str, &[&str]); 4] = [
+        ("", &["%2F/", "a b/", "a-b/", "a/", "top"]),
+        ("a", &["a/b/", "a/z"]),
+        ("a/b/c", &["a/b/c/1", "a/b/c/2"]),
+        ("none", &[]),
+    ];
+    for (below, wanted) in cases {
+        let entries: Vec<Child> = place.store.children(&place.path(below)).await?.try_collect().await?;
+        let inside = format!("{}/", place.folder);
+        let mut found: Vec<String> = entries
+            .iter()
+            .map(|child| match child {
+                Child::Object(info) => (info.path.clone(), info.bytes > 0),
+                Child::Folder(path) => (format!("{path}/"), true),
+            })
+            .map(|(path, filled)| if filled { path.strip_prefix(&inside).unwrap_or(&path).to_owned() } else { path })
+            .collect();
+        found.sort();
+        ensure(found == wanted, || format!("the entries of '{below}' are {found:?}, not {wanted:?}"))?;
+    }
+    Ok(())
 }
 
 async fn rename(place: Place) -> Result<()> {
