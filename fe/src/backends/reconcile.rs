@@ -112,6 +112,7 @@ async fn release_one(backends: &Backends, backend: BackendId, job: JobId) {
 mod tests {
     use super::*;
     use crate::catalog::database::Database;
+    use crate::catalog::map::Map;
     use crate::catalog::table::{Partition, Table, Tablet};
     use crate::meta::state::State;
     use coffer_proto::ids::{DbId, PartitionId, TableId};
@@ -137,13 +138,13 @@ mod tests {
             properties: BTreeMap::new(),
             comment: String::new(),
             created_ms: 0,
-            partitions: BTreeMap::from([(PartitionId(3), partition)]),
+            partitions: Map::from([(PartitionId(3), partition)]),
         }
     }
 
     fn state(tablet: u64) -> State {
-        let db = Database { id: DbId(1), name: "d".to_owned(), tables: BTreeMap::from([(TableId(2), table(tablet))]) };
-        State { next_id: 100, databases: BTreeMap::from([(DbId(1), db)]), ..State::default() }
+        let db = Database { id: DbId(1), name: "d".to_owned(), tables: Map::from([(TableId(2), table(tablet))]) };
+        State { next_id: 100, databases: Map::from([(DbId(1), db)]), ..State::default() }
     }
 
     #[test]

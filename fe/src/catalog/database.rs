@@ -1,9 +1,9 @@
 //! Databases.
 
+use crate::catalog::map::Map;
 use crate::catalog::table::Table;
 use coffer_proto::ids::{DbId, TableId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A database and its tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ pub struct Database {
     /// Name, case-sensitive.
     pub name: String,
     /// By id; names are unique, case-sensitive.
-    pub tables: BTreeMap<TableId, Table>,
+    pub tables: Map<TableId, Table>,
 }
 
 impl Database {

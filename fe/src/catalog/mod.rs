@@ -3,5 +3,6 @@
 pub mod cluster;
 pub mod database;
 pub mod job;
+pub mod map;
 pub mod table;
 pub mod transaction;

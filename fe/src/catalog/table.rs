@@ -1,5 +1,6 @@
 //! Tables, partitions, tablets and replicas.
 
+use crate::catalog::map::Map;
 use coffer_proto::ids::{BackendId, PartitionId, TableId, TabletId};
 use coffer_table::{KeyRange, Layout, LayoutPartition, Schema};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ pub struct Table {
     /// Milliseconds since the epoch.
     pub created_ms: u64,
     /// By id; names are unique ignoring ASCII case.
-    pub partitions: BTreeMap<PartitionId, Partition>,
+    pub partitions: Map<PartitionId, Partition>,
 }
 
 /// A partition.

@@ -1,6 +1,7 @@
 //! Tables and transactions for the tests of this folder.
 
 use crate::catalog::database::Database;
+use crate::catalog::map::Map;
 use crate::catalog::table::{Partition, Table, Tablet};
 use crate::catalog::transaction::{Transaction, TransactionState};
 use crate::meta::state::State;
@@ -44,7 +45,7 @@ pub(super) fn table(partitions: &[(u64, &[u64])], backends: &[u64]) -> Table {
 /// A state with one database of one table.
 pub(super) fn state(table: Table) -> State {
     let mut state = State::default();
-    let tables = BTreeMap::from([(table.id, table)]);
+    let tables = Map::from([(table.id, table)]);
     state.databases.insert(DB, Database { id: DB, name: "d".to_owned(), tables });
     state
 }

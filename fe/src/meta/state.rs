@@ -3,6 +3,7 @@
 use crate::catalog::cluster::{Backend, BrokerGroup, Repository, User};
 use crate::catalog::database::Database;
 use crate::catalog::job::{BackupJob, RestoreJob};
+use crate::catalog::map::Map;
 use crate::catalog::transaction::Transaction;
 use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TransactionId};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ pub struct State {
     /// The next id; ids are never used twice.
     pub next_id: u64,
     /// By id; names are unique, case-sensitive.
-    pub databases: BTreeMap<DbId, Database>,
+    pub databases: Map<DbId, Database>,
     /// By id.
     pub backends: BTreeMap<BackendId, Backend>,
     /// By name.
@@ -26,11 +27,11 @@ pub struct State {
     /// By name.
     pub users: BTreeMap<String, User>,
     /// By id; old ones are purged.
-    pub transactions: BTreeMap<TransactionId, Transaction>,
+    pub transactions: Map<TransactionId, Transaction>,
     /// By id; the last few per database are kept when ended.
-    pub backups: BTreeMap<JobId, BackupJob>,
+    pub backups: Map<JobId, BackupJob>,
     /// By id; the last few per database are kept when ended.
-    pub restores: BTreeMap<JobId, RestoreJob>,
+    pub restores: Map<JobId, RestoreJob>,
 }
 
 /// The first id given; below it there is room for ids that are not of this state.
@@ -41,14 +42,14 @@ impl Default for State {
         State {
             cluster_id: String::new(),
             next_id: FIRST_ID,
-            databases: BTreeMap::new(),
+            databases: Map::new(),
             backends: BTreeMap::new(),
             brokers: BTreeMap::new(),
             repositories: BTreeMap::new(),
             users: BTreeMap::new(),
-            transactions: BTreeMap::new(),
-            backups: BTreeMap::new(),
-            restores: BTreeMap::new(),
+            transactions: Map::new(),
+            backups: Map::new(),
+            restores: Map::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What one statement sees: the tables it names, each at the version that was visible at one moment, and where their
 //! replicas are. Made at a single look at the replicated state, so that all tables of a statement belong together.
 
+use crate::catalog::map::Map;
 use crate::catalog::table::{FIRST_VERSION, Table};
 use crate::meta::state::State;
 use crate::sql::ast::ObjectName;
@@ -50,7 +51,7 @@ impl Pinned {
 
     /// Everything, for statements about the catalog itself.
     pub(crate) fn everything(state: &State) -> Pinned {
-        let tables_of = |tables: &BTreeMap<_, Table>| {
+        let tables_of = |tables: &Map<_, Table>| {
             tables.values().map(|table| (table.name.clone(), PinnedTable::new(state, table))).collect()
         };
         let databases = state.databases.values().map(|database| (database.name.clone(), tables_of(&database.tables)));

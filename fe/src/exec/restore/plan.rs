@@ -8,6 +8,7 @@ use super::properties::{Options, Replicas};
 use super::select::Selected;
 use crate::catalog::database::Database;
 use crate::catalog::job::RestoreTarget;
+use crate::catalog::map::Map;
 use crate::catalog::table::{FIRST_VERSION, Partition, Table, Tablet};
 use crate::error::{Error, Result};
 use crate::exec::ddl::{COLOCATE_WITH, REPLICATION_NUM};
@@ -34,7 +35,7 @@ fn target(wanted: Selected, database: &Database, options: &Options, places: &mut
     if let Some(existing) = existing {
         fits(existing, &wanted.table)?;
     }
-    let mut partitions = BTreeMap::new();
+    let mut partitions = Map::new();
     let mut sources = Vec::new();
     for (at, meta) in (0..).zip(&wanted.table.partitions) {
         let here = existing.and_then(|existing| counterpart(existing, meta));

@@ -1,6 +1,7 @@
 //! Databases and tables.
 
 use crate::catalog::database::Database;
+use crate::catalog::map::Map;
 use crate::catalog::table::{FIRST_VERSION, Partition, Table, Tablet};
 use crate::error::{self, Error, Result};
 use crate::limits;
@@ -17,7 +18,7 @@ pub(super) fn create_database(state: &mut State, name: &str) -> Result<Outcome> 
         return Err(Error::limit(format!("the cluster has {} databases, which is the limit", limits::MAX_DATABASES)));
     }
     let id = DbId(state.take_id());
-    state.databases.insert(id, Database { id, name: name.to_owned(), tables: BTreeMap::new() });
+    state.databases.insert(id, Database { id, name: name.to_owned(), tables: Map::new() });
     Ok(Outcome::Created(id.0))
 }
 
@@ -52,7 +53,7 @@ pub(super) fn create_table(state: &mut State, new: &NewTable) -> Result<Outcome>
         check_placement(state, &partition.placement)?;
     }
     let id = TableId(state.take_id());
-    let mut partitions = BTreeMap::new();
+    let mut partitions = Map::new();
     for partition in &new.partitions {
         let made = Partition {
             id: PartitionId(state.take_id()),

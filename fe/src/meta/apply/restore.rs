@@ -3,6 +3,7 @@
 use super::job::{forget_old_jobs, in_state, no_way, unknown};
 use crate::catalog::database::Database;
 use crate::catalog::job::{JobTimes, RestoreJob, RestoreState, RestoreTarget};
+use crate::catalog::map::Map;
 use crate::catalog::table::Table;
 use crate::error::{self, Error, Result};
 use crate::limits;
@@ -10,7 +11,6 @@ use crate::meta::command::{NewRestore, Outcome, RestoreStep};
 use crate::meta::state::State;
 use crate::meta::view::job_in_the_way;
 use coffer_proto::ids::{JobId, PartitionId, TableId, TabletId};
-use std::collections::BTreeMap;
 
 pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
     let database = state.databases.get(&new.db).ok_or_else(|| error::unknown_database(&new.db.to_string()))?;
@@ -88,7 +88,7 @@ fn check_target(state: &State, database: &Database, target: &RestoreTarget) -> R
 fn with_ids(state: &mut State, target: &RestoreTarget) -> RestoreTarget {
     let id = target.into.unwrap_or_else(|| TableId(state.take_id()));
     let mut tablets = Vec::new();
-    let mut partitions = BTreeMap::new();
+    let mut partitions = Map::new();
     for partition in target.table.partitions.values() {
         let mut made = partition.clone();
         made.id = PartitionId(state.take_id());
@@ -189,6 +189,7 @@ mod tests {
     use crate::catalog::job::JobError;
     use crate::error::ErrorKind;
     use crate::meta::command::Command;
+    use std::collections::BTreeMap;
 
     /// A restore of the table as it is, under another name or into itself.
     fn target(sample: &Sample, name: &str, into: Option<TableId>) -> RestoreTarget {
