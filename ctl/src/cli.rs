@@ -159,10 +159,14 @@ pub(crate) struct TourArgs {
 
 /// `bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct BenchArgs {
+    /// Another measurement.
+    #[command(subcommand)]
+    pub(crate) other: Option<BenchCommand>,
     /// Directory for the cluster; made for this run and removed afterwards.
-    #[arg(long)]
-    pub(crate) dir: PathBuf,
+    #[arg(long, required = true)]
+    pub(crate) dir: Option<PathBuf>,
     /// TPC-H scale factor.
     #[arg(long, default_value_t = 1.0)]
     pub(crate) scale: f64,
@@ -181,6 +185,61 @@ pub(crate) struct BenchArgs {
     /// Streams that send to the sink at the same time.
     #[arg(long, default_value_t = 2)]
     pub(crate) streams: usize,
+}
+
+/// `bench ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Changes of the catalog per second, beside the fsync rate of this machine.
+    Ddl(DdlArgs),
+    /// A catalog of many tablets: memory of the frontend, snapshots, restarts.
+    Catalog(CatalogArgs),
+}
+
+/// `bench ddl`.
+#[derive(Debug, Args)]
+pub(crate) struct DdlArgs {
+    /// Directory of a running cluster; without one there a cluster is made for this run and removed afterwards.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Frontends of the cluster made for this run.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) frontends: u16,
+    /// Clients that send statements at the same time, spread over the frontends.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) clients: usize,
+    /// How long they do.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) seconds: u64,
+    /// First of a run of consecutive ports; without it the standard ports.
+    #[arg(long)]
+    pub(crate) port_base: Option<u16>,
+}
+
+/// `bench catalog`.
+#[derive(Debug, Args)]
+pub(crate) struct CatalogArgs {
+    /// Directory for the cluster; made for this run and removed afterwards.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Tablets to make.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) tablets: u64,
+    /// Replicas of each, and backends of the cluster.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) replicas: u16,
+    /// Partitions of each table.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) partitions: u32,
+    /// Buckets of each partition.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) buckets: u32,
+    /// Snapshots to wait for while commits go on.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) snapshots: u32,
+    /// First of a run of consecutive ports; without it the standard ports.
+    #[arg(long)]
+    pub(crate) port_base: Option<u16>,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -205,5 +264,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bench_is_a_command_and_has_commands() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let Ok(Command::Bench(plain)) = parse("cofferctl bench --dir /d --scale 2") else { panic!("bench") };
+        assert_eq!((plain.dir, plain.scale, plain.other.is_none()), (Some(PathBuf::from("/d")), 2.0, true));
+        let Ok(Command::Bench(ddl)) = parse("cofferctl bench ddl --dir /d --clients 8") else { panic!("bench ddl") };
+        assert!(matches!(ddl.other, Some(BenchCommand::Ddl(DdlArgs { clients: 8, .. }))));
+        assert!(parse("cofferctl bench").is_err() && parse("cofferctl bench catalog").is_err());
     }
 }

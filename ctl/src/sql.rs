@@ -128,6 +128,20 @@ impl Session {
         }
     }
 
+    /// The same without asking first whether the connection still works.
+    pub(crate) async fn query_now(&mut self, statement: &str) -> Result<Vec<Row>> {
+        if self.conn.is_none() {
+            self.conn = Some(self.connect().await?);
+        }
+        let Some(mut conn) = self.conn.take() else { return Err(Error::bug("no connection")) };
+        let answered = conn.query::<mysql_async::Row, _>(statement).await;
+        if matches!(answered, Ok(_) | Err(mysql_async::Error::Server(_))) {
+            self.conn = Some(conn);
+        }
+        let rows = answered.map_err(|error| failed(statement, &error))?;
+        Ok(rows.into_iter().map(Row::from_wire).collect())
+    }
+
     /// The connection we have, if the other end still answers on it; else a new one.
     async fn usable(&mut self) -> Result<Conn> {
         if let Some(mut conn) = self.conn.take()

@@ -65,6 +65,7 @@ fn seen(context: &Context) -> Seen {
                 ("running_job", count(backups + restores)),
                 ("open_transaction", count(open)),
             ],
+            meta: context.meta.figures(),
             nodes_alive: [("backend", count(backends)), ("broker", count(brokers.count()))],
         }
     })

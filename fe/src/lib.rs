@@ -1,8 +1,9 @@
 //! The frontend: SQL over the MySQL protocol, replicated metadata, job decisions.
 //!
 //! Modules, bottom to top (each imports only from those above it in this list):
-//! `error config limits metrics | sql | catalog | meta | raft | backends | load | query | job | exec | mysql http | node`.
+//! `error config limits | sql | catalog | meta | raft | metrics tools arguments | backends | load | query | job | exec | mysql http | node`.
 
+pub mod arguments;
 pub mod backends;
 pub mod catalog;
 pub mod config;
@@ -19,3 +20,4 @@ pub mod node;
 pub mod query;
 pub mod raft;
 pub mod sql;
+pub mod tools;

@@ -42,8 +42,26 @@ pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REPLAY_TIMEOUT: Duration = Duration::from_secs(600);
 /// Log entries after which the state is written as a snapshot.
 pub const SNAPSHOT_EVERY_ENTRIES: u64 = 10_000;
+/// Bytes of log after which the state is written as a snapshot.
+pub const SNAPSHOT_EVERY_BYTES: u64 = 64 << 20;
 /// Log entries kept behind a snapshot.
 pub const LOG_KEEP_ENTRIES: u64 = 1_000;
+/// Bytes of one file of the log; a larger group makes it longer.
+pub const LOG_SEGMENT_BYTES: u64 = 32 << 20;
+/// Bytes by which a file of the log is filled with zeros ahead of what is written.
+pub const LOG_FILL_BYTES: u64 = 4 << 20;
+/// Bytes of entries kept in memory for followers and for the state machine.
+pub const LOG_CACHE_BYTES: usize = 16 << 20;
+/// Bytes of entries handed out at a time for replication.
+pub const LOG_READ_BYTES: usize = 4 << 20;
+/// Proposals that wait for a place in the log; more wait for a place to wait.
+pub const MAX_WAITING_PROPOSALS: usize = 4_096;
+/// Proposals that share one entry of the log.
+pub const GROUP_COMMANDS: usize = 256;
+/// Bytes of proposals that share one entry of the log.
+pub const GROUP_BYTES: usize = 1 << 20;
+/// Entries of the log that this frontend has on their way at a time.
+pub const GROUPS_IN_FLIGHT: usize = 3;
 /// Appends that the log writer joins into one fsync.
 pub const LOG_GROUP_APPENDS: usize = 512;
 

@@ -1,6 +1,7 @@
 //! Every metric of a frontend.
 
 use crate::error::{Error, Result};
+use crate::raft::Figures;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -18,6 +19,7 @@ pub struct Metrics {
     leading: IntGauge,
     objects: IntGaugeVec,
     nodes_alive: IntGaugeVec,
+    meta: IntGaugeVec,
 }
 
 /// What is counted when the page is asked for.
@@ -31,6 +33,8 @@ pub struct Seen {
     pub objects: [(&'static str, u64); 5],
     /// Backends and brokers that are alive.
     pub nodes_alive: [(&'static str, u64); 2],
+    /// The metadata log and its snapshots.
+    pub meta: Figures,
 }
 
 impl Metrics {
@@ -53,6 +57,7 @@ impl Metrics {
             leading: IntGauge::with_opts(opts("raft_leading", "1 when this frontend leads."))?,
             objects: IntGaugeVec::new(opts("objects", "Objects in the metadata."), &["kind"])?,
             nodes_alive: IntGaugeVec::new(opts("nodes_alive", "Nodes that answer heartbeats."), &["role"])?,
+            meta: IntGaugeVec::new(opts("meta", "The metadata log and its snapshots since the start."), &["what"])?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.connections.clone()))?;
@@ -62,6 +67,7 @@ impl Metrics {
         registry.register(Box::new(metrics.leading.clone()))?;
         registry.register(Box::new(metrics.objects.clone()))?;
         registry.register(Box::new(metrics.nodes_alive.clone()))?;
+        registry.register(Box::new(metrics.meta.clone()))?;
         Ok(metrics)
     }
 
@@ -82,6 +88,19 @@ impl Metrics {
         for (role, count) in seen.nodes_alive {
             self.nodes_alive.with_label_values(&[role]).set(number(count));
         }
+        let snapshots = &seen.meta.snapshots;
+        for (what, value) in [
+            ("log_fsyncs", seen.meta.fsyncs),
+            ("log_entries", seen.meta.entries),
+            ("log_bytes", seen.meta.bytes),
+            ("snapshots", snapshots.written),
+            ("snapshot_bytes", snapshots.bytes),
+            ("snapshot_microseconds", snapshots.took.as_micros() as u64),
+            ("snapshot_hold_up_microseconds", snapshots.held_up.as_micros() as u64),
+            ("snapshot_running", u64::from(snapshots.running)),
+        ] {
+            self.meta.with_label_values(&[what]).set(number(value));
+        }
         let mut text = Vec::new();
         let encoded = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         encoded.map_err(|error| Error::bug(format!("metrics: {error}")))?;
@@ -99,7 +118,8 @@ mod tests {
         metrics.connections.inc();
         metrics.statement(None, Duration::from_millis(2));
         metrics.statement(Some(&Error::not_found("x")), Duration::from_millis(2));
-        let seen = Seen { applied: 7, leading: true, ..Seen::default() };
+        let meta = Figures { fsyncs: 9, ..Figures::default() };
+        let seen = Seen { applied: 7, leading: true, meta, ..Seen::default() };
         let page = metrics.render(&seen).unwrap();
         for line in [
             "coffer_fe_mysql_connections 1",
@@ -108,6 +128,8 @@ mod tests {
             "coffer_fe_statement_seconds_count 2",
             "coffer_fe_raft_applied_index 7",
             "coffer_fe_raft_leading 1",
+            "coffer_fe_meta{what=\"log_fsyncs\"} 9",
+            "coffer_fe_meta{what=\"snapshots\"} 0",
         ] {
             assert!(page.contains(line), "{line} in {page}");
         }

@@ -4,10 +4,15 @@
 //! The files are warm in the page cache for every contender, and every time ends with the bytes durable: `cp` is
 //! followed by `sync`, a backup is FINISHED only when its files are synced.
 
+mod catalog;
+mod ddl;
 mod files;
+mod fsync;
+mod load;
+mod metrics;
 mod sink;
 
-use crate::cli::{BenchArgs, UpArgs};
+use crate::cli::{BenchArgs, BenchCommand, UpArgs};
 use crate::cluster;
 use crate::cluster::state::{Home, Role, State};
 use crate::screen;
@@ -36,8 +41,13 @@ struct Figures {
 
 /// Run the measurements and print them.
 pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
+    match &args.other {
+        Some(BenchCommand::Ddl(ddl)) => return ddl::run(ddl).await,
+        Some(BenchCommand::Catalog(catalog)) => return catalog::run(catalog).await,
+        None => {}
+    }
     let up = UpArgs {
-        dir: args.dir.clone(),
+        dir: args.dir.clone().ok_or_else(|| Error::invalid("--dir is missing"))?,
         frontends: 1,
         backends: args.backends,
         brokers: 1,

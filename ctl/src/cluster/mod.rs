@@ -217,7 +217,8 @@ async fn launch(home: &Home, state: &mut State, limit: Duration) -> Result<()> {
     join::until_ready(home, state, limit).await
 }
 
-fn start_missing(home: &Home, state: &mut State) -> Result<()> {
+/// Start every process that does not run.
+pub(crate) fn start_missing(home: &Home, state: &mut State) -> Result<()> {
     for index in 0..state.processes.len() {
         let node = &state.processes[index];
         if node.is_running() {
@@ -229,6 +230,16 @@ fn start_missing(home: &Home, state: &mut State) -> Result<()> {
         home.save(state)?;
     }
     Ok(())
+}
+
+/// Send a signal that ends a process, and wait until it is gone.
+pub(crate) async fn end(node: &Node, signal: Signal, limit: Duration) -> Result<()> {
+    let Some(process) = node.process else { return Ok(()) };
+    process.signal(signal)?;
+    match process.ended_within(limit).await {
+        true => Ok(()),
+        false => Err(Error::timeout(format!("{} (process {}) does not end", node.name, process.pid))),
+    }
 }
 
 /// Stop everything: ask, wait, kill. The frontend first, so that it starts nothing on nodes that are leaving.

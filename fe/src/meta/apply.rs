@@ -59,5 +59,6 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::DownloadDone { job, parts } => restore::download_done(state, *job, parts),
         Command::CancelJob { job, error, now_ms } => job::cancel(state, *job, error, *now_ms),
         Command::JobCleaned { job } => job::cleaned(state, *job),
+        Command::Group(commands) => Ok(Outcome::Group(commands.iter().map(|command| apply(state, command)).collect())),
     }
 }

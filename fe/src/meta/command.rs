@@ -136,6 +136,31 @@ pub enum Command {
     JobCleaned {
         job: JobId,
     },
+    /// Changes of several proposals that share one entry of the log: one after the other, each with an outcome of its own.
+    Group(Vec<Command>),
+}
+
+impl Command {
+    /// About how many bytes it takes in the log.
+    pub(crate) fn weight(&self) -> usize {
+        const SMALL: usize = 1 << 10;
+        const PER_TABLET: usize = 32;
+        let placed =
+            |placement: &Placement| -> usize { placement.iter().map(|replicas| PER_TABLET + 8 * replicas.len()).sum() };
+        SMALL
+            + match self {
+                Command::CreateDatabase { name } => name.len(),
+                Command::CreateTable(new) => {
+                    let partitions = new.partitions.iter().map(|partition| SMALL / 4 + placed(&partition.placement));
+                    partitions.sum::<usize>() + SMALL / 8 * new.schema.columns.len()
+                }
+                Command::Truncate { partitions, .. } => partitions.iter().map(|(_, placement)| placed(placement)).sum(),
+                Command::CommitTransaction { tablets, partitions, .. } => 16 * (tablets.len() + partitions.len()),
+                // Whole plans of jobs: these go alone.
+                Command::CreateRestore(_) | Command::AdvanceBackup { .. } => crate::limits::GROUP_BYTES,
+                _ => 0,
+            }
+    }
 }
 
 /// Sums for SHOW.
@@ -243,6 +268,8 @@ pub enum Outcome {
     Created(u64),
     /// Committed with these versions.
     Versions(Vec<(PartitionId, u64)>),
+    /// One outcome for each command of a group.
+    Group(Vec<Outcome>),
     /// Refused; nothing changed.
     Refused { kind: String, message: String, number: u16 },
 }

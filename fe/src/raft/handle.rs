@@ -1,9 +1,11 @@
 //! Propose, read, watch, who leads: all that the rest of the frontend sees of Raft.
 
+use super::figures::{Figures, bound_log_bytes};
 use super::home::Home;
 use super::log::LogStore;
 use super::machine::{Machine, Shared};
 use super::network::Alone;
+use super::proposer::Proposer;
 use super::types::{NodeId, TypeConfig};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -40,7 +42,7 @@ enum Log {
     /// No log: for tests. Keeps the leadership channel open.
     Memory { _leader: Arc<watch::Sender<Leadership>> },
     /// openraft; the directory stays locked as long as anybody has it.
-    Raft { raft: Raft<TypeConfig>, _home: Arc<Home> },
+    Raft { raft: Raft<TypeConfig>, proposer: Proposer, _home: Arc<Home> },
 }
 
 impl Meta {
@@ -58,7 +60,7 @@ impl Meta {
         let home = Arc::new(Home::open(dir)?);
         let machine = Machine::open(&home.snapshot())?;
         let log = LogStore::open(&home.log())?;
-        if let Some(purged) = log.purged()?.filter(|purged| machine.last_applied() < Some(*purged)) {
+        if let Some(purged) = log.purged().filter(|purged| machine.last_applied() < Some(*purged)) {
             return Err(Error::corrupt(format!(
                 "metadata snapshot {} is missing or too old: the log behind it starts after entry {}",
                 home.snapshot().display(),
@@ -66,15 +68,23 @@ impl Meta {
             )));
         }
         let shared = machine.shared();
+        let counters = log.counters();
+        shared.count(Arc::clone(&counters));
         let node_id = home.identity.node_id;
         let raft = Raft::new(node_id, Arc::new(settings()?), Alone, log, machine)
             .await
             .map_err(|error| Error::corrupt(format!("open the metadata in {}: {error}", dir.display())))?;
+        tokio::spawn(bound_log_bytes(raft.clone(), counters));
         lead(&raft, node_id, address).await?;
         let (sender, leadership) = watch::channel(Leadership::default());
         tokio::spawn(follow(raft.clone(), sender));
         let cluster_id = home.identity.cluster_id.clone();
-        let meta = Meta { shared, leadership, node_id, log: Log::Raft { raft, _home: home } };
+        let meta = Meta {
+            shared,
+            leadership,
+            node_id,
+            log: Log::Raft { proposer: Proposer::start(raft.clone()), raft, _home: home },
+        };
         meta.bootstrap(dir, cluster_id).await?;
         let mut leading = meta.leadership();
         leading.wait_for(|now| now.leading).await.map_err(|_| Error::bug("nobody follows the leadership"))?;
@@ -104,12 +114,12 @@ impl Meta {
                 self.shared.announce(index);
                 outcome.into_result()
             }
-            Log::Raft { raft, .. } => {
-                let written = tokio::time::timeout(limits::PROPOSE_TIMEOUT, raft.client_write(command)).await;
+            Log::Raft { proposer, .. } => {
+                let written = tokio::time::timeout(limits::PROPOSE_TIMEOUT, proposer.write(command)).await;
                 let written = written.map_err(|_| {
                     Error::timeout("the change found no place in the metadata log in time; it may still take effect")
                 })?;
-                written.map_err(|error| refused(&error))?.data.into_result()
+                written.map_err(|error| refused(&error))?.into_result()
             }
         }
     }
@@ -122,6 +132,11 @@ impl Meta {
     /// Changes whenever entries were applied; the value is the index of the last one.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied()
+    }
+
+    /// What log and snapshots did since the start.
+    pub fn figures(&self) -> Figures {
+        self.shared.figures()
     }
 
     /// Whether this frontend leads.

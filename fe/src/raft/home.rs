@@ -3,7 +3,7 @@
 //! ```text
 //! <meta_dir>/lock       held by the running process
 //! <meta_dir>/identity   cluster id and node id, written once before anything else
-//! <meta_dir>/log.redb   the Raft log and vote
+//! <meta_dir>/log/       the Raft log and vote
 //! <meta_dir>/snapshot   the state up to some entry
 //! ```
 //!
@@ -59,7 +59,7 @@ impl Home {
     }
 
     pub(super) fn log(&self) -> PathBuf {
-        self.dir.join("log.redb")
+        self.dir.join("log")
     }
 
     pub(super) fn snapshot(&self) -> PathBuf {
@@ -67,35 +67,48 @@ impl Home {
     }
 }
 
-fn identity(dir: &Path) -> Result<Identity> {
-    let path = dir.join("identity");
-    match std::fs::read(&path) {
-        Ok(bytes) => {
-            let identity: Identity = serde_json::from_slice(&bytes)
-                .map_err(|error| Error::corrupt(format!("identity file {}: {error}", path.display())))?;
-            if identity.format != FORMAT {
-                let (path, format) = (path.display(), identity.format);
-                return Err(Error::not_supported(format!(
-                    "identity file {path} has format {format}, this program reads {FORMAT}"
-                )));
-            }
-            Ok(identity)
+impl Identity {
+    /// The identity in a directory, if it has one.
+    pub(super) fn read(dir: &Path) -> Result<Option<Identity>> {
+        let path = dir.join("identity");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context(|| format!("read {}", path.display())),
+        };
+        let identity: Identity = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::corrupt(format!("identity file {}: {error}", path.display())))?;
+        if identity.format != FORMAT {
+            let (path, format) = (path.display(), identity.format);
+            return Err(Error::not_supported(format!(
+                "identity file {path} has format {format}, this program reads {FORMAT}"
+            )));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if dir.join("log.redb").try_exists().context(|| format!("look into {}", dir.display()))? {
+        Ok(Some(identity))
+    }
+
+    /// Make a directory that of this frontend; durable.
+    pub(super) fn write(dir: &Path, cluster_id: String, node_id: NodeId) -> Result<Identity> {
+        let identity = Identity { format: FORMAT, cluster_id, node_id };
+        let bytes = serde_json::to_vec_pretty(&identity)
+            .map_err(|error| Error::bug(format!("encode the identity: {error}")))?;
+        fsx::write_durably(&dir.join("identity"), &bytes)?;
+        Ok(identity)
+    }
+}
+
+fn identity(dir: &Path) -> Result<Identity> {
+    match Identity::read(dir)? {
+        Some(identity) => Ok(identity),
+        None => {
+            if dir.join("log").try_exists().context(|| format!("look into {}", dir.display()))? {
                 return Err(Error::corrupt(format!(
                     "metadata directory {} has a log but its identity file is gone",
                     dir.display()
                 )));
             }
-            let cluster_id = uuid::Uuid::new_v4().simple().to_string();
-            let identity = Identity { format: FORMAT, cluster_id, node_id: FIRST_NODE };
-            let bytes = serde_json::to_vec_pretty(&identity)
-                .map_err(|error| Error::bug(format!("encode the identity: {error}")))?;
-            fsx::write_durably(&path, &bytes)?;
-            Ok(identity)
+            Identity::write(dir, uuid::Uuid::new_v4().simple().to_string(), FIRST_NODE)
         }
-        Err(error) => Err(error).context(|| format!("read {}", path.display())),
     }
 }
 
@@ -125,7 +138,7 @@ mod tests {
             assert!(Home::open(dir.path()).err().unwrap().message().contains("identity"));
         }
         std::fs::remove_file(&identity).unwrap();
-        std::fs::write(dir.path().join("log.redb"), "").unwrap();
+        std::fs::create_dir(dir.path().join("log")).unwrap();
         assert_eq!(Home::open(dir.path()).err().unwrap().kind(), ErrorKind::Corrupt);
     }
 }

@@ -1,31 +1,41 @@
 //! Openraft's state machine: the state in memory, and its snapshots in one file.
 //!
 //! The state itself is never written in place: a restart reads the last snapshot and openraft applies the log behind it
-//! again. The log is purged only up to a snapshot that is durable. A crash leaves the old snapshot or the new one under the
-//! file's name. A snapshot that does not match its checksum stops the process with the name of the file.
+//! again. The log is purged only up to a snapshot that is durable. A snapshot is written from a copy of the state, which
+//! costs a few reference counts ([`Map`](crate::catalog::map::Map)); entries are applied meanwhile. A crash leaves the old
+//! snapshot or the new one. A snapshot that does not match its checksums stops the process with the name of the file.
 
-use super::codec;
+use super::figures::{Figures, SnapshotFigures};
+use super::log::LogCounters;
+use super::snapshot::{SnapshotFile, Store};
 use super::types::{Entry, LogId, Membership, SnapshotMeta, Stop, TypeConfig, stop};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::meta::apply::apply;
 use crate::meta::command::Outcome;
 use crate::meta::state::State;
 use openraft::storage::{RaftSnapshotBuilder, RaftStateMachine, Snapshot};
-use openraft::{BasicNode, EntryPayload, ErrorSubject, ErrorVerb, OptionalSend};
-use std::io::Cursor;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use openraft::{EntryPayload, ErrorSubject, ErrorVerb, OptionalSend};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The state as the state machine and its readers share it.
 pub(super) struct Shared {
     state: RwLock<State>,
     applied: watch::Sender<u64>,
+    snapshots: Mutex<SnapshotFigures>,
+    log: OnceLock<Arc<LogCounters>>,
 }
 
 impl Shared {
     pub(super) fn new(state: State, applied: u64) -> Shared {
-        Shared { state: RwLock::new(state), applied: watch::Sender::new(applied) }
+        Shared {
+            state: RwLock::new(state),
+            applied: watch::Sender::new(applied),
+            snapshots: Mutex::default(),
+            log: OnceLock::new(),
+        }
     }
 
     pub(super) fn view<R>(&self, look: impl FnOnce(&State) -> R) -> R {
@@ -44,37 +54,47 @@ impl Shared {
     pub(super) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
     }
+
+    /// The log whose figures are shown with those of the snapshots.
+    pub(super) fn count(&self, log: Arc<LogCounters>) {
+        // The first stays; there is one log per state.
+        let _ = self.log.set(log);
+    }
+
+    /// What log and snapshots did since the start.
+    pub(super) fn figures(&self) -> Figures {
+        Figures::new(self.log.get(), *self.snapshots())
+    }
+
+    fn written(&self, bytes: u64, (took, held_up): (Duration, Duration)) {
+        let mut figures = self.snapshots();
+        *figures = SnapshotFigures { written: figures.written + 1, bytes, took, held_up, running: false };
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, SnapshotFigures> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The state machine.
 pub(super) struct Machine {
     shared: Arc<Shared>,
-    path: PathBuf,
+    store: Arc<Store>,
     last: Option<LogId>,
     membership: Membership,
-}
-
-/// What a snapshot file holds.
-struct Image {
-    meta: SnapshotMeta,
-    /// JSON of the state.
-    state: Vec<u8>,
 }
 
 impl Machine {
     /// Start from the last snapshot, or from nothing.
     pub(super) fn open(path: &Path) -> Result<Machine> {
-        let Some(image) = read_image(path)? else {
-            let shared = Arc::new(Shared::new(State::default(), 0));
-            return Ok(Machine { shared, path: path.to_owned(), last: None, membership: Membership::default() });
-        };
-        let state = read_state(&image.state, path)?;
-        let index = image.meta.last_log_id.map_or(0, |last| last.index);
+        let (store, found) = Store::open(path)?;
+        let (meta, state) = found.unwrap_or_default();
+        let index = meta.last_log_id.map_or(0, |last| last.index);
         Ok(Machine {
             shared: Arc::new(Shared::new(state, index)),
-            path: path.to_owned(),
-            last: image.meta.last_log_id,
-            membership: image.meta.last_membership,
+            store: Arc::new(store),
+            last: meta.last_log_id,
+            membership: meta.last_membership,
         })
     }
 
@@ -90,26 +110,36 @@ impl Machine {
 
 /// Writes a snapshot of the state as it was when the builder was made.
 pub(super) struct Builder {
-    path: PathBuf,
+    shared: Arc<Shared>,
+    store: Arc<Store>,
     state: State,
     last: Option<LogId>,
     membership: Membership,
+    held_up: Duration,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> std::result::Result<Snapshot<TypeConfig>, Stop> {
         let id = format!("{}-{}", self.last.map_or(0, |last| last.index), uuid::Uuid::new_v4());
         let meta = SnapshotMeta { last_log_id: self.last, last_membership: self.membership.clone(), snapshot_id: id };
-        let (path, state, of) = (self.path.clone(), std::mem::take(&mut self.state), meta.clone());
-        let bytes = off_runtime(move || {
-            let bytes = serde_json::to_vec(&state).map_err(|error| Error::bug(format!("encode the state: {error}")))?;
-            write_image(&path, &of, &bytes)?;
-            Ok(bytes)
-        })
-        .await
-        .map_err(|error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Write, &error))?;
-        tracing::info!(index = self.last.map(|last| last.index), bytes = bytes.len(), "metadata snapshot written");
-        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+        let (store, state, of) = (Arc::clone(&self.store), std::mem::take(&mut self.state), meta.clone());
+        let begun = Instant::now();
+        self.shared.snapshots().running = true;
+        let written = off_runtime(move || store.write(&of, &state)).await;
+        self.shared.snapshots().running = false;
+        let bytes = written.map_err(|error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Write, &error))?;
+        let took = begun.elapsed();
+        self.shared.written(bytes, (took, self.held_up));
+        let index = self.last.map(|last| last.index);
+        tracing::info!(index, bytes, ms = took.as_millis() as u64, "metadata snapshot written");
+        match current(&self.store).await? {
+            // A newer one was installed meanwhile: openraft goes on with that.
+            Some((meta, file)) => Ok(Snapshot { meta, snapshot: Box::new(file) }),
+            None => {
+                let error = Error::corrupt("the metadata snapshot that was just written is gone");
+                Err(stop(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))
+            }
+        }
     }
 }
 
@@ -142,31 +172,32 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
+        let begun = Instant::now();
+        let state = self.shared.view(State::clone);
         Builder {
-            path: self.path.clone(),
-            state: self.shared.view(State::clone),
+            shared: Arc::clone(&self.shared),
+            store: Arc::clone(&self.store),
+            state,
             last: self.last,
             membership: self.membership.clone(),
+            held_up: begun.elapsed(),
         }
     }
 
-    async fn begin_receiving_snapshot(&mut self) -> std::result::Result<Box<Cursor<Vec<u8>>>, Stop> {
-        Ok(Box::default())
+    async fn begin_receiving_snapshot(&mut self) -> std::result::Result<Box<SnapshotFile>, Stop> {
+        let file = self.store.receive();
+        file.map(Box::new).map_err(|error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Write, &error))
     }
 
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
-        snapshot: Box<Cursor<Vec<u8>>>,
+        snapshot: Box<SnapshotFile>,
     ) -> std::result::Result<(), Stop> {
-        let (path, of, bytes) = (self.path.clone(), meta.clone(), snapshot.into_inner());
-        let state = off_runtime(move || {
-            let state = read_state(&bytes, &path)?;
-            write_image(&path, &of, &bytes)?;
-            Ok(state)
-        })
-        .await
-        .map_err(|error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Write, &error))?;
+        let failed = |error: Error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Write, &error);
+        let path = snapshot.received().await.map_err(failed)?;
+        let (store, of) = (Arc::clone(&self.store), meta.clone());
+        let state = off_runtime(move || store.install(&path, &of)).await.map_err(failed)?;
         self.shared.change(|current| *current = state);
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -175,12 +206,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> std::result::Result<Option<Snapshot<TypeConfig>>, Stop> {
-        let path = self.path.clone();
-        let image = off_runtime(move || read_image(&path))
-            .await
-            .map_err(|error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))?;
-        Ok(image.map(|image| Snapshot { meta: image.meta, snapshot: Box::new(Cursor::new(image.state)) }))
+        let found = current(&self.store).await?;
+        Ok(found.map(|(meta, file)| Snapshot { meta, snapshot: Box::new(file) }))
     }
+}
+
+async fn current(store: &Arc<Store>) -> std::result::Result<Option<(SnapshotMeta, SnapshotFile)>, Stop> {
+    let store = Arc::clone(store);
+    let found = off_runtime(move || store.current()).await;
+    found.map_err(|error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Read, &error))
 }
 
 /// Blocking work on a thread of its own.
@@ -188,32 +222,4 @@ async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send 
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::bug(format!("a task on the metadata snapshot died: {error}"))))
-}
-
-/// The body of the file: one line of JSON that says what it is, then the state.
-fn write_image(path: &Path, meta: &SnapshotMeta, state: &[u8]) -> Result<()> {
-    let mut body = serde_json::to_vec(meta).map_err(|error| Error::bug(format!("encode a snapshot: {error}")))?;
-    body.push(b'\n');
-    body.extend_from_slice(state);
-    coffer_stdx::fsx::write_durably(path, &codec::seal_file(&body))
-}
-
-fn read_image(path: &Path) -> Result<Option<Image>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context(|| format!("read metadata snapshot {}", path.display())),
-    };
-    let body = codec::open_file(&bytes, path)?;
-    let unreadable = |why: String| Error::corrupt(format!("metadata snapshot {} is damaged: {why}", path.display()));
-    let line = body.iter().position(|byte| *byte == b'\n').ok_or_else(|| unreadable("it has no head".to_owned()))?;
-    let meta: openraft::SnapshotMeta<u64, BasicNode> =
-        serde_json::from_slice(&body[..line]).map_err(|error| unreadable(error.to_string()))?;
-    Ok(Some(Image { meta, state: body[line + 1..].to_vec() }))
-}
-
-fn read_state(bytes: &[u8], path: &Path) -> Result<State> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Error::corrupt(format!("metadata snapshot {} holds a state that cannot be read: {error}", path.display()))
-    })
 }

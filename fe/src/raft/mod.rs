@@ -1,15 +1,20 @@
-//! The replicated log below the state: openraft with its log in redb and its snapshots in files. All that the rest of the
+//! The replicated log below the state: openraft with its log and snapshots in files of ours. All that the rest of the
 //! frontend sees of it is [`Meta`].
 
-mod codec;
+mod figures;
 mod handle;
 mod home;
+mod image;
 mod log;
 mod machine;
 mod network;
+pub mod offline;
+mod proposer;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
 
+pub use figures::{Figures, SnapshotFigures};
 pub use handle::{Leadership, Meta};
 pub use types::NodeId;

@@ -14,7 +14,7 @@ struct Fresh;
 impl openraft::testing::StoreBuilder<TypeConfig, LogStore, Machine, tempfile::TempDir> for Fresh {
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, Machine), Stop> {
         let dir = tempfile::tempdir().unwrap();
-        let log = LogStore::open(&dir.path().join("log.redb")).unwrap();
+        let log = LogStore::open(&dir.path().join("log")).unwrap();
         let machine = Machine::open(&dir.path().join("snapshot")).unwrap();
         Ok((dir, log, machine))
     }
@@ -139,6 +139,6 @@ async fn many_proposals_at_once_are_all_applied_in_one_order() {
 fn the_home_names_its_files() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::open(dir.path()).unwrap();
-    assert_eq!(home.log(), dir.path().join("log.redb"));
+    assert_eq!(home.log(), dir.path().join("log"));
     assert_eq!(home.snapshot(), dir.path().join("snapshot"));
 }

@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::meta::command::{Command, Outcome};
 use openraft::{BasicNode, ErrorSubject, ErrorVerb, StorageError, StorageIOError};
-use std::io::Cursor;
 
 openraft::declare_raft_types!(
     /// Commands in, outcomes out.
@@ -13,7 +12,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = BasicNode,
         Entry = openraft::Entry<TypeConfig>,
-        SnapshotData = Cursor<Vec<u8>>,
+        SnapshotData = super::snapshot::SnapshotFile,
         AsyncRuntime = openraft::TokioRuntime,
 );
 
@@ -23,6 +22,8 @@ pub type NodeId = u64;
 pub(super) type Entry = openraft::Entry<TypeConfig>;
 /// Position in the log.
 pub(super) type LogId = openraft::LogId<NodeId>;
+/// Whom a frontend voted for.
+pub(super) type Vote = openraft::Vote<NodeId>;
 /// What a snapshot holds, and up to where.
 pub(super) type SnapshotMeta = openraft::SnapshotMeta<NodeId, BasicNode>;
 /// Who votes, and since which entry.
