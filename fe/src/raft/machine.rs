@@ -195,7 +195,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         snapshot: Box<SnapshotFile>,
     ) -> std::result::Result<(), Stop> {
         let failed = |error: Error| stop(ErrorSubject::Snapshot(None), ErrorVerb::Write, &error);
-        let path = snapshot.received().await.map_err(failed)?;
+        let path = snapshot.received(&self.store).await.map_err(failed)?;
         let (store, of) = (Arc::clone(&self.store), meta.clone());
         let state = off_runtime(move || store.install(&path, &of)).await.map_err(failed)?;
         self.shared.change(|current| *current = state);

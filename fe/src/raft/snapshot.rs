@@ -175,10 +175,19 @@ pub struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    /// All pieces are there: its path, durable or not.
-    pub(super) async fn received(mut self) -> Result<PathBuf> {
-        tokio::io::AsyncWriteExt::flush(&mut self.file).await.context(|| "flush a received metadata snapshot")?;
-        self.path.take().ok_or_else(|| Error::bug("a snapshot that is sent cannot be installed"))
+    /// All pieces are there: the path of a file of its own, durable or not.
+    pub(super) async fn received(mut self, store: &Store) -> Result<PathBuf> {
+        let failed = || "take in a metadata snapshot";
+        tokio::io::AsyncWriteExt::flush(&mut self.file).await.context(failed)?;
+        if let Some(path) = self.path.take() {
+            return Ok(path);
+        }
+        // The one in force, asked for to be sent: it is not moved away.
+        let mut copy = store.receive()?;
+        tokio::io::AsyncSeekExt::rewind(&mut self.file).await.context(failed)?;
+        tokio::io::copy(&mut self.file, &mut copy.file).await.context(failed)?;
+        tokio::io::AsyncWriteExt::flush(&mut copy.file).await.context(failed)?;
+        copy.path.take().ok_or_else(|| Error::bug("a file to receive a snapshot in has no path"))
     }
 }
 

@@ -14,10 +14,10 @@
 
 use crate::error::{Error, Result};
 
-pub(super) const VERSION: u32 = 1;
-pub(super) const HEAD_BYTES: usize = 32;
-pub(super) const MARK_BYTES: usize = 24;
-pub(super) const RECORD_HEAD_BYTES: usize = 9;
+pub(in crate::raft) const VERSION: u32 = 1;
+pub(in crate::raft) const HEAD_BYTES: usize = 32;
+pub(in crate::raft) const MARK_BYTES: usize = 24;
+pub(in crate::raft) const RECORD_HEAD_BYTES: usize = 9;
 /// Bytes of one record.
 const MAX_RECORD_BYTES: usize = 1 << 30;
 const MAGIC: &[u8; 8] = b"COFFERLG";
@@ -26,10 +26,10 @@ const ACKNOWLEDGED: &[u8; 4] = b"ACKN";
 
 /// What a file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) salt: u64,
+pub(in crate::raft) struct Head {
+    pub(in crate::raft) salt: u64,
     /// The number of the first batch.
-    pub(super) first: u64,
+    pub(in crate::raft) first: u64,
 }
 
 /// What a record is. The numbers are on disk.
@@ -56,33 +56,33 @@ impl Kind {
 
 /// A record and where it is in its file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
-    pub(super) kind: Kind,
-    pub(super) offset: u64,
-    pub(super) payload: &'a [u8],
+pub(in crate::raft) struct Record<'a> {
+    pub(in crate::raft) kind: Kind,
+    pub(in crate::raft) offset: u64,
+    pub(in crate::raft) payload: &'a [u8],
 }
 
 /// What a file holds.
 #[derive(Debug)]
-pub(super) struct Scanned<'a> {
-    pub(super) records: Vec<Record<'a>>,
+pub(in crate::raft) struct Scanned<'a> {
+    pub(in crate::raft) records: Vec<Record<'a>>,
     /// Where the next batch goes.
-    pub(super) end: u64,
+    pub(in crate::raft) end: u64,
     /// The number of the next batch.
-    pub(super) next: u64,
+    pub(in crate::raft) next: u64,
     /// Bytes behind the end are of a batch that was never acknowledged.
-    pub(super) torn: bool,
+    pub(in crate::raft) torn: bool,
 }
 
 /// A place in a file that is not what was written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Damage {
-    pub(super) offset: u64,
-    pub(super) why: &'static str,
+pub(in crate::raft) struct Damage {
+    pub(in crate::raft) offset: u64,
+    pub(in crate::raft) why: &'static str,
 }
 
 /// The first bytes of a file.
-pub(super) fn head(head: Head) -> [u8; HEAD_BYTES] {
+pub(in crate::raft) fn head(head: Head) -> [u8; HEAD_BYTES] {
     let mut out = [0; HEAD_BYTES];
     out[..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -94,7 +94,7 @@ pub(super) fn head(head: Head) -> [u8; HEAD_BYTES] {
 }
 
 /// Read the first bytes of a file.
-pub(super) fn read_head(bytes: &[u8], name: &str) -> Result<Head> {
+pub(in crate::raft) fn read_head(bytes: &[u8], name: &str) -> Result<Head> {
     let broken = |why: &str| Error::corrupt(format!("metadata log {name} is damaged at byte 0: {why}"));
     let head = bytes.get(..HEAD_BYTES).ok_or_else(|| broken("it is shorter than its head"))?;
     if &head[..8] != MAGIC {
@@ -114,14 +114,14 @@ pub(super) fn read_head(bytes: &[u8], name: &str) -> Result<Head> {
 
 /// Records that one fsync makes durable.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(in crate::raft) struct Batch {
     /// A mark's room, then records.
     bytes: Vec<u8>,
 }
 
 impl Batch {
     /// Add a record made of two parts; returns where in the batch it begins.
-    pub(super) fn add(&mut self, kind: Kind, payload: (&[u8], &[u8])) -> usize {
+    pub(in crate::raft) fn add(&mut self, kind: Kind, payload: (&[u8], &[u8])) -> usize {
         if self.bytes.is_empty() {
             self.bytes.resize(MARK_BYTES, 0);
         }
@@ -136,12 +136,12 @@ impl Batch {
         offset
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::raft) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// The bytes to write.
-    pub(super) fn seal(mut self, salt: u64, number: u64) -> Vec<u8> {
+    pub(in crate::raft) fn seal(mut self, salt: u64, number: u64) -> Vec<u8> {
         let body = self.bytes.get(MARK_BYTES..).unwrap_or_default();
         let mark = mark(BATCH, salt, (number, body));
         self.bytes.splice(..MARK_BYTES.min(self.bytes.len()), mark);
@@ -150,7 +150,7 @@ impl Batch {
 }
 
 /// What is written once a batch is durable.
-pub(super) fn acknowledgement(salt: u64, number: u64) -> [u8; MARK_BYTES] {
+pub(in crate::raft) fn acknowledgement(salt: u64, number: u64) -> [u8; MARK_BYTES] {
     mark(ACKNOWLEDGED, salt, (number, &[]))
 }
 
@@ -188,7 +188,7 @@ fn read_mark(bytes: &[u8], salt: u64) -> Option<Mark> {
 }
 
 /// Read a whole file. `last`: whether it is the newest, the only one that may end in a torn batch.
-pub(super) fn scan(bytes: &[u8], head: Head, last: bool) -> std::result::Result<Scanned<'_>, Damage> {
+pub(in crate::raft) fn scan(bytes: &[u8], head: Head, last: bool) -> std::result::Result<Scanned<'_>, Damage> {
     let mut scanned = Scanned { records: Vec::new(), end: HEAD_BYTES as u64, next: head.first, torn: false };
     let mut at = HEAD_BYTES;
     // Whether the batch before has its acknowledgement.
@@ -246,7 +246,7 @@ fn records<'a>(body: &'a [u8], base: usize, out: &mut Vec<Record<'a>>) -> std::r
 }
 
 /// The record at the start of these bytes.
-pub(super) fn read_record(bytes: &[u8]) -> std::result::Result<(Kind, &[u8]), &'static str> {
+pub(in crate::raft) fn read_record(bytes: &[u8]) -> std::result::Result<(Kind, &[u8]), &'static str> {
     let head = bytes.get(..RECORD_HEAD_BYTES).ok_or("a record is cut off")?;
     let length = u32_at(head, 1) as usize;
     if length > MAX_RECORD_BYTES {
@@ -260,7 +260,7 @@ pub(super) fn read_record(bytes: &[u8]) -> std::result::Result<(Kind, &[u8]), &'
 }
 
 /// The number in the first 8 bytes of a payload, and what follows.
-pub(super) fn numbered(payload: &[u8]) -> std::result::Result<(u64, &[u8]), &'static str> {
+pub(in crate::raft) fn numbered(payload: &[u8]) -> std::result::Result<(u64, &[u8]), &'static str> {
     let (number, rest) = payload.split_first_chunk::<8>().ok_or("a record is too short")?;
     Ok((u64::from_le_bytes(*number), rest))
 }

@@ -20,7 +20,9 @@ pub(super) use book::Book;
 use coffer_stdx::fsx;
 use files::Files;
 pub(super) use files::Place;
-use frame::{Batch, Kind};
+pub(super) use frame::{Batch, Kind};
+#[cfg(test)]
+pub(super) use frame::{HEAD_BYTES, Head, acknowledgement, head, numbered, read_head, scan};
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend};
 use std::fmt::Debug;
