@@ -44,7 +44,15 @@ where
     let chunks = stream::try_unfold((messages, Sum::default()), |(mut messages, mut sum)| async move {
         match next(&mut messages).await? {
             Some(Kind::Chunk(chunk)) => Ok(Some((sum.add(chunk)?, (messages, sum)))),
-            Some(Kind::Finish(finish)) => sum.finish(&finish).map(|()| None),
+            Some(Kind::Finish(finish)) => {
+                sum.finish(&finish)?;
+                // Read to the very end: a stream that is dropped before counts as reset, and a connection with too many
+                // of those is closed by the transport.
+                match next(&mut messages).await? {
+                    None => Ok(None),
+                    Some(_) => Err(Error::invalid("a message came after the finish message of a put")),
+                }
+            }
             Some(Kind::Open(_)) => Err(Error::invalid("a second open message came in the middle of a put")),
             None => Err(Error::cancelled("the peer ended the put before its finish message")),
         }
@@ -140,6 +148,7 @@ mod tests {
             (vec![chunk(0, "abc"), finish(&["ab"])], ErrorKind::Corrupt),
             (vec![chunk(0, "abc"), finish(&["abd"])], ErrorKind::Corrupt),
             (vec![chunk(0, "abc"), Kind::Open(OpenWrite::default())], ErrorKind::Invalid),
+            (vec![chunk(0, "abc"), finish(&["abc"]), chunk(3, "d")], ErrorKind::Invalid),
             (vec![chunk(0, "abc")], ErrorKind::Cancelled),
         ] {
             assert_eq!(received(kinds).await.unwrap_err().kind(), kind);

@@ -10,6 +10,7 @@ pub mod retry;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
+pub mod testing;
 pub mod time;
 
 pub use error::{Error, ErrorKind, Result};

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often and how long to try. Delays double from `first_ms` up to `max_ms`, each drawn from [half, whole].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,18 +30,33 @@ impl Policy {
     }
 
     /// Run `attempt` until it succeeds, fails for good, or the tries are used up; the last error is returned.
-    pub async fn run<T, F, Fut>(&self, mut attempt: F) -> Result<T>
+    pub async fn run<T, F, Fut>(&self, attempt: F) -> Result<T>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T>>,
     {
+        self.run_within(Duration::MAX, attempt).await
+    }
+
+    /// [`Policy::run`], but no try is begun that would end after `limit` if it took as long as the one before it.
+    pub async fn run_within<T, F, Fut>(&self, limit: Duration, mut attempt: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let begun = Instant::now();
         let mut tries = 1;
         loop {
-            match attempt().await {
+            let tried = Instant::now();
+            let error = match attempt().await {
                 Ok(value) => return Ok(value),
-                Err(error) if tries >= self.attempts || !error.kind().is_transient() => return Err(error),
-                Err(error) => self.wait_before(tries + 1, &error).await,
+                Err(error) => error,
+            };
+            let next = begun.elapsed() + self.ceiling(tries + 1) + tried.elapsed();
+            if tries >= self.attempts || next > limit || !error.kind().is_transient() {
+                return Err(error);
             }
+            self.wait_before(tries + 1, &error).await;
             tries += 1;
         }
     }
@@ -79,6 +94,20 @@ mod tests {
                 })
                 .await;
             assert_eq!(result, Err(error));
+            assert_eq!(count.load(Ordering::Relaxed), tries);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_try_is_begun_that_would_end_too_late() {
+        let patient = Policy { attempts: 100, first_ms: 1, max_ms: 1 };
+        for (limit, tries) in [(Duration::ZERO, 1), (Duration::MAX, 100)] {
+            let count = AtomicU32::new(0);
+            let failing = || {
+                count.fetch_add(1, Ordering::Relaxed);
+                std::future::ready(Err::<(), _>(Error::unavailable("down")))
+            };
+            patient.run_within(limit, failing).await.unwrap_err();
             assert_eq!(count.load(Ordering::Relaxed), tries);
         }
     }

@@ -1,12 +1,15 @@
-//! The contract suite against the stores that need no other process.
+//! The contract suite against the stores of this crate, S3 on a real server among them.
 
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::retry::Policy;
-use coffer_stdx::{Error, Result};
+use coffer_stdx::{Error, Result, testing};
 use coffer_store::faulty::Faulty;
 use coffer_store::memory::MemoryStore;
 use coffer_store::retrying::Retrying;
-use coffer_store::{LocalAccess, open, suite};
+use coffer_store::suite::wire::Wire;
+use coffer_store::suite::{self, Suite};
+use coffer_store::{LocalAccess, Store, open};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[tokio::test]
@@ -14,12 +17,17 @@ async fn memory() -> Result<()> {
     suite::run(Arc::new(MemoryStore::new()), "suite").await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn local() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let spec = StorageSpec { location: format!("file://{}/r", dir.path().display()), ..StorageSpec::default() };
-    let store = open(&spec, &LocalAccess { roots: vec![dir.path().to_owned()] })?;
-    suite::run(store, "suite").await
+    let at = |location: String, root: PathBuf| {
+        let spec = StorageSpec { location, ..StorageSpec::default() };
+        open(&spec, &LocalAccess { roots: vec![root] })
+    };
+    let store = at(format!("file://{}/r", dir.path().display()), dir.path().to_owned())?;
+    // The kernel lets nobody make files here, not even root.
+    let denied = at("file:///sys/kernel".to_owned(), PathBuf::from("/sys"))?;
+    Suite::new(store, "suite").denied(denied, false).run().await
 }
 
 #[tokio::test]
@@ -32,25 +40,31 @@ async fn memory_behind_a_network_that_drops_every_third_read() -> Result<()> {
     suite::run(Arc::new(Retrying::new(Arc::new(faulty), policy)), "suite").await
 }
 
-/// Against a real service: `COFFER_TEST_S3` is its endpoint; the bucket `coffer-test` must exist. Keys come from
-/// `COFFER_TEST_S3_KEY` and `COFFER_TEST_S3_SECRET`, `testkey` and `testsecret` when they are not set.
-#[tokio::test]
-async fn s3() -> Result<()> {
-    let Ok(endpoint) = std::env::var("COFFER_TEST_S3") else {
-        eprintln!("COFFER_TEST_S3 is not set: the contract is not tested against S3");
-        return Ok(());
-    };
-    let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+fn s3(endpoint: &str, login: &str, prefix: &str) -> Result<Arc<dyn Store>> {
+    let variable = |name: &str| std::env::var(format!("COFFER_TEST_S3_{login}{name}")).unwrap_or_default();
     let properties = [
-        ("s3.endpoint", endpoint),
-        ("s3.access_key", variable("COFFER_TEST_S3_KEY", "testkey")),
-        ("s3.secret_key", variable("COFFER_TEST_S3_SECRET", "testsecret")),
+        ("s3.endpoint", endpoint.to_owned()),
+        ("s3.access_key", variable("KEY")),
+        ("s3.secret_key", variable("SECRET")),
         ("use_path_style", "true".to_owned()),
     ];
+    let bucket = std::env::var("COFFER_TEST_S3_BUCKET").unwrap_or_default();
     let spec = StorageSpec {
-        location: format!("s3://coffer-test/{}", uuid::Uuid::new_v4()),
+        location: format!("s3://{bucket}/{prefix}"),
         properties: properties.map(|(key, value)| (key.to_owned(), value)).into(),
         brokers: Vec::new(),
     };
-    suite::run(open(&spec, &LocalAccess::default())?, "suite").await
+    open(&spec, &LocalAccess::default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_on_a_real_server() -> Result<()> {
+    let Some(endpoint) = testing::server("COFFER_TEST_S3", "store contract::s3_on_a_real_server") else {
+        return Ok(());
+    };
+    let wire = Arc::new(Wire::to(endpoint.trim_start_matches("http://")).await?);
+    let prefix = uuid::Uuid::new_v4().to_string();
+    let store = s3(&format!("http://{}", wire.address()), "", &prefix)?;
+    let stranger = s3(&endpoint, "STRANGER_", &prefix)?;
+    Suite::new(store, "suite").wire(wire, false).denied(stranger, true).run().await
 }

@@ -1,58 +1,40 @@
-//! A repository in S3, reached through the broker, against a local S3 server (moto, from the Python environment that
-//! tests/run makes).
+//! A repository in S3, reached through the broker, on a real S3 server (`tests/servers/s3`).
 
-use anyhow::Context;
+use coffer_stdx::testing;
 use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
-use coffer_tests::ports::PortBlock;
-use coffer_tests::{Cluster, Outcome, eventually};
-use std::process::Stdio;
-use std::time::Duration;
-use tokio::process::{Child, Command};
+use coffer_tests::{Cluster, Outcome};
 
-const BUCKET: &str = "coffer-backups";
-
-/// A running S3 server; ends when dropped.
+/// A running S3 server.
 struct S3 {
     endpoint: String,
-    _process: Child,
-    _ports: PortBlock,
+    bucket: String,
+    key: String,
+    secret: String,
 }
 
-async fn s3() -> anyhow::Result<Option<S3>> {
-    let python = std::env::var("COFFER_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let there = Command::new(&python).args(["-c", "import moto.server"]).output().await;
-    if !there.is_ok_and(|output| output.status.success()) {
-        anyhow::ensure!(std::env::var_os("CI").is_none(), "moto is not installed: run tests/run");
-        #[allow(clippy::print_stderr, reason = "a skip must be seen")]
-        {
-            eprintln!("SKIPPED: moto is not installed; tests/run installs it");
-        }
-        return Ok(None);
+fn s3(test: &str) -> Option<S3> {
+    let endpoint = testing::server("COFFER_TEST_S3", &format!("s3::{test}"))?;
+    let variable = |name: &str| std::env::var(format!("COFFER_TEST_S3_{name}")).unwrap_or_default();
+    Some(S3 { endpoint, bucket: variable("BUCKET"), key: variable("KEY"), secret: variable("SECRET") })
+}
+
+impl S3 {
+    /// A repository for this test alone.
+    fn create_repository(&self, bucket: &str) -> String {
+        let prefix = std::process::id();
+        format!(
+            "CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"s3://{bucket}/{prefix}\" PROPERTIES (\
+             \"s3.endpoint\" = \"{}\", \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"{}\", \
+             \"s3.secret_key\" = \"{}\", \"use_path_style\" = \"true\")",
+            self.endpoint, self.key, self.secret
+        )
     }
-    let mut ports = PortBlock::take()?;
-    let address = ports.address()?;
-    let (host, port) = address.split_once(':').context("host:port")?;
-    let process = Command::new(&python)
-        .args(["-m", "moto.server", "-H", host, "-p", port])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let endpoint = format!("http://{address}");
-    let bucket = format!("{endpoint}/{BUCKET}");
-    eventually("the S3 server makes a bucket", Duration::from_secs(60), || async {
-        let made = reqwest::Client::builder().no_proxy().build()?.put(&bucket).send().await?;
-        anyhow::ensure!(made.status().is_success(), "{}", made.status());
-        Ok(())
-    })
-    .await?;
-    Ok(Some(S3 { endpoint, _process: process, _ports: ports }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_survives_in_s3() -> Outcome {
-    let Some(s3) = s3().await? else { return Ok(()) };
+    let Some(s3) = s3("a_table_survives_in_s3") else { return Ok(()) };
     let cluster = Cluster::builder().backends(2).brokers(1).start().await?;
     let mut sql = cluster.sql();
     sql.run("CREATE DATABASE d").await?;
@@ -60,15 +42,7 @@ async fn a_table_survives_in_s3() -> Outcome {
     StreamLoad::new(cluster.frontend(), "d", "t").must_succeed(csv(9, 0, 3_000)).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
 
-    let properties = format!(
-        "\"s3.endpoint\" = \"{}\", \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"AKTEST\", \
-         \"s3.secret_key\" = \"a-very-secret-key\", \"use_path_style\" = \"true\"",
-        s3.endpoint
-    );
-    let create = format!(
-        "CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"s3://{BUCKET}/prefix\" PROPERTIES ({properties})"
-    );
-    sql.run(&create).await?;
+    sql.run(&s3.create_repository(&s3.bucket)).await?;
     sql.run("BACKUP SNAPSHOT d.s TO r ON (t)").await?;
     sql.job_finished("SHOW BACKUP FROM d").await?;
     let timestamp = sql.timestamp("r", "s").await?;
@@ -80,26 +54,20 @@ async fn a_table_survives_in_s3() -> Outcome {
     // The secret is nowhere to be seen.
     let shown =
         format!("{:?}{:?}", sql.query("SHOW REPOSITORIES").await?, sql.query("SHOW CREATE REPOSITORY FOR r").await?);
-    assert!(!shown.contains("a-very-secret-key"), "{shown}");
+    assert!(!shown.contains(&s3.secret), "{shown}");
     for node in cluster.nodes() {
         let log = std::fs::read_to_string(&node.log)?;
-        assert!(!log.contains("a-very-secret-key"), "{} logs the secret", node.name);
+        assert!(!log.contains(&s3.secret), "{} logs the secret", node.name);
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_is_named() -> Outcome {
-    let Some(s3) = s3().await? else { return Ok(()) };
+    let Some(s3) = s3("a_bucket_that_is_not_there_is_named") else { return Ok(()) };
     let cluster = Cluster::builder().start().await?;
     let mut sql = cluster.sql();
-    let create = format!(
-        "CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"s3://no-such-bucket/p\" PROPERTIES (\
-         \"s3.endpoint\" = \"{}\", \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"a\", \"s3.secret_key\" = \"b\", \
-         \"use_path_style\" = \"true\")",
-        s3.endpoint
-    );
-    let error = sql.error(&create).await?;
+    let error = sql.error(&s3.create_repository("no-such-bucket")).await?;
     assert!(error.message.contains("no-such-bucket"), "{}", error.message);
     assert!(sql.query("SHOW REPOSITORIES").await?.is_empty());
     Ok(())
