@@ -36,7 +36,7 @@ async fn memory_behind_a_network_that_drops_every_third_read() -> Result<()> {
         let repeated = !matches!(call.operation, "put" | "rename");
         (repeated && call.number % 3 == 0).then(|| Error::unavailable("dropped"))
     });
-    let policy = Policy { attempts: 5, first_ms: 1, max_ms: 1 };
+    let policy = Policy { attempts: 20, first_ms: 1, max_ms: 1 };
     suite::run(Arc::new(Retrying::new(Arc::new(faulty), policy)), "suite").await
 }
 
