@@ -33,7 +33,8 @@ impl Repository {
         self.store.delete(&path, true).await.context(|| format!("delete packs below '{path}'"))?;
         for (object, _) in folder {
             let name = object.name();
-            let ours = object.timestamp == snapshot.timestamp() && object.kind != ObjectKind::Info;
+            let kind = matches!(object.kind, ObjectKind::Manifest(_) | ObjectKind::Meta);
+            let ours = object.timestamp == snapshot.timestamp() && kind;
             if ours && !kept.contains(&name) {
                 self.delete_object(snapshot, &name).await?;
             }

@@ -97,6 +97,9 @@ pub struct SnapshotInfo {
     pub totals: Totals,
     /// What the ids of the packs that this job wrote start with.
     pub pack_prefix: String,
+    /// The prefixes of other jobs whose packs the manifests name. Absent: not known, so that only the manifests tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_prefixes: Option<Vec<String>>,
 }
 
 /// A table of a snapshot.

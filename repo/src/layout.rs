@@ -7,6 +7,7 @@
 //!   __ss_<label>/__manifest_<timestamp>.<n>.<b3>
 //!   __ss_<label>/__meta_<timestamp>.<b3>
 //!   __ss_<label>/__info_<timestamp>.<b3>           written last
+//!   __ss_<label>/__drop_<timestamp>.<b3>           only while the snapshot is being dropped
 //! ```
 //!
 //! `<prefix>` is a random number drawn once per backup job. So all packs of a job, those of a backend that died before
@@ -27,6 +28,7 @@ const SNAPSHOT_PREFIX: &str = "__ss_";
 const MANIFEST_PREFIX: &str = "__manifest_";
 const META_PREFIX: &str = "__meta_";
 const INFO_PREFIX: &str = "__info_";
+const DROP_PREFIX: &str = "__drop_";
 
 /// Longest repository name, bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -236,6 +238,8 @@ pub enum ObjectKind {
     Meta,
     /// `__info_`.
     Info,
+    /// `__drop_`: the snapshot is being dropped.
+    Drop,
 }
 
 impl SnapshotObject {
@@ -246,6 +250,7 @@ impl SnapshotObject {
             ObjectKind::Manifest(part) => format!("{MANIFEST_PREFIX}{timestamp}.{part}.{checksum}"),
             ObjectKind::Meta => format!("{META_PREFIX}{timestamp}.{checksum}"),
             ObjectKind::Info => format!("{INFO_PREFIX}{timestamp}.{checksum}"),
+            ObjectKind::Drop => format!("{DROP_PREFIX}{timestamp}.{checksum}"),
         }
     }
 
@@ -258,6 +263,8 @@ impl SnapshotObject {
             (ObjectKind::Manifest(part.parse().ok()?), timestamp)
         } else if let Some(timestamp) = stem.strip_prefix(META_PREFIX) {
             (ObjectKind::Meta, timestamp)
+        } else if let Some(timestamp) = stem.strip_prefix(DROP_PREFIX) {
+            (ObjectKind::Drop, timestamp)
         } else {
             (ObjectKind::Info, stem.strip_prefix(INFO_PREFIX)?)
         };

@@ -32,6 +32,7 @@ fn the_tree_is_the_documented_one() {
         (ObjectKind::Manifest(12), "__manifest_2022-04-08-15-52-29.12."),
         (ObjectKind::Meta, "__meta_2022-04-08-15-52-29."),
         (ObjectKind::Info, "__info_2022-04-08-15-52-29."),
+        (ObjectKind::Drop, "__drop_2022-04-08-15-52-29."),
     ] {
         let object = SnapshotObject { timestamp: TS.to_owned(), kind, checksum: sum };
         assert_eq!(object.name(), format!("{start}{sum}"));

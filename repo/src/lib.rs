@@ -16,7 +16,7 @@
 //! their own name, pack trailers and `__repo_info` against one inside.
 //!
 //! Modules, bottom to top: `checksum`, `layout` | `pack`, `plan`, `body` | `manifest`, `manifest_reader` |
-//! `meta`, `info` | `repository`, `snapshots`, `writer`, `cleanup`.
+//! `meta`, `info` | `repository`, `snapshots`, `writer`, `cleanup`, `removal`.
 
 pub mod body;
 pub mod checksum;
@@ -28,6 +28,7 @@ pub mod manifest_reader;
 pub mod meta;
 pub mod pack;
 pub mod plan;
+mod removal;
 pub mod repository;
 pub mod snapshots;
 mod writer;
@@ -39,6 +40,7 @@ pub use layout::{Layout, PackId, PackPrefix, SnapshotId};
 pub use manifest::{FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
 pub use manifest_reader::ManifestReader;
 pub use meta::{PartitionMeta, SnapshotMeta, TableMeta};
+pub use removal::Removed;
 pub use repository::{Opened, Repository};
 pub use snapshots::{SnapshotEntry, SnapshotStatus};
 

@@ -139,6 +139,7 @@ pub(crate) async fn write_all_but_info(repository: &Repository, dir: &Path, pack
             tablets: part.counts.tablets,
         },
         pack_prefix: pack.prefix().to_string(),
+        shared_prefixes: None,
     }
 }
 
