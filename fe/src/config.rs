@@ -53,6 +53,9 @@ pub struct Config {
     /// Default 86400.
     pub job_timeout_s: u64,
 
+    /// Print databases in BackupObjs as `default_cluster:db`, as old scripts expect. Default false.
+    pub show_default_cluster: bool,
+
     /// Memory that all queries together may hold for sorting, joining and grouping, MiB; what does not fit is spilled to
     /// the temporary directory. Default 1024.
     pub query_memory_mb: usize,
@@ -79,6 +82,7 @@ impl Default for Config {
             publish_timeout_ms: 30_000,
             label_keep_s: 3 * 86_400,
             job_timeout_s: 86_400,
+            show_default_cluster: false,
             query_memory_mb: 1_024,
         }
     }

@@ -15,6 +15,7 @@ use crate::repository::Repository;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, ErrorKind, Result};
 use coffer_store::{PutOptions, from_bytes, read_all};
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,7 +66,7 @@ impl Repository {
         &self,
         snapshot: &SnapshotId,
         now_ms: u64,
-        in_use: impl FnOnce() -> Result<()>,
+        in_use: &(dyn Fn() -> Result<()> + Send + Sync),
     ) -> Result<Removed> {
         let mut plan = self.plan_removal(snapshot, now_ms).await?;
         self.find_shared(snapshot, &mut plan).await?;
@@ -107,10 +108,11 @@ impl Repository {
                 plan.own.insert(prefix.parse()?);
             }
         }
-        let names: Vec<String> = plan.others.iter().filter(|object| is_part(object)).map(SnapshotObject::name).collect();
+        let names: Vec<String> =
+            plan.others.iter().filter(|object| is_part(object)).map(SnapshotObject::name).collect();
         let mut packs = BTreeSet::new();
         for name in &names {
-            match self.packs_of_part(snapshot, name, |_| true).await {
+            match self.packs_of_part(snapshot, name, None).await {
                 Ok(found) => packs.extend(found),
                 // What a damaged part named is found below the prefix of its job.
                 Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {}
@@ -133,9 +135,14 @@ impl Repository {
             return Ok(());
         }
         let others = self.infos_but(snapshot).await?;
-        let reads = others.iter().map(|(id, object)| self.shared_with(id, object, &prefixes));
-        let shared: Vec<Vec<PackId>> = stream::iter(reads).buffer_unordered(PARALLEL).try_collect().await?;
-        plan.shared = shared.into_iter().flatten().collect();
+        let mut reads: Vec<BoxFuture<'_, Result<Vec<PackId>>>> = Vec::with_capacity(others.len());
+        for (id, object) in &others {
+            reads.push(Box::pin(self.shared_with(id, object, &prefixes)));
+        }
+        let mut reads = stream::iter(reads).buffer_unordered(PARALLEL);
+        while let Some(shared) = reads.try_next().await? {
+            plan.shared.extend(shared);
+        }
         Ok(())
     }
 
@@ -168,7 +175,7 @@ impl Repository {
         }
         let mut shared = BTreeSet::new();
         for part in &info.manifests {
-            let found = self.packs_of_part(id, &part.name, |pack| prefixes.contains(&pack.prefix())).await;
+            let found = self.packs_of_part(id, &part.name, Some(prefixes)).await;
             shared.extend(found.context(doubt)?);
         }
         Ok(shared.into_iter().collect())
@@ -178,14 +185,14 @@ impl Repository {
         &self,
         snapshot: &SnapshotId,
         name: &str,
-        wanted: impl Fn(&PackId) -> bool,
+        below: Option<&BTreeSet<PackPrefix>>,
     ) -> Result<BTreeSet<PackId>> {
         let mut reader = self.manifest(snapshot, name).await?;
         let mut packs = BTreeSet::new();
         while let Some(tablet) = reader.next().await? {
             for file in tablet.files() {
                 let pack = file.pack_id()?;
-                if wanted(&pack) {
+                if below.is_none_or(|prefixes| prefixes.contains(&pack.prefix())) {
                     packs.insert(pack);
                 }
             }
@@ -217,7 +224,7 @@ impl Repository {
         snapshot: &SnapshotId,
         plan: &Plan,
         note: &SnapshotObject,
-        in_use: impl FnOnce() -> Result<()>,
+        in_use: &(dyn Fn() -> Result<()> + Send + Sync),
     ) -> Result<()> {
         let path = |object: &SnapshotObject| self.layout.snapshot_object(snapshot.label(), &object.name());
         let mut kept = Vec::new();
@@ -247,12 +254,13 @@ impl Repository {
                 self.store.delete(&folder, true).await.context(|| format!("delete packs below '{folder}'"))?;
                 continue;
             };
-            let listed = self.store.list(&folder).await.context(|| format!("list '{folder}'"))?;
-            let unwanted = listed.try_filter_map(|object| async move {
-                let stays = self.layout.parse_pack(&object.path).is_some_and(|pack| kept.contains(&pack));
-                Ok((!stays).then_some(object.path))
-            });
-            let unwanted: Vec<String> = unwanted.try_collect().await.context(|| format!("list '{folder}'"))?;
+            let mut unwanted = Vec::new();
+            let mut listed = self.store.list(&folder).await.context(|| format!("list '{folder}'"))?;
+            while let Some(object) = listed.try_next().await.context(|| format!("list '{folder}'"))? {
+                if self.layout.parse_pack(&object.path).is_none_or(|pack| !kept.contains(&pack)) {
+                    unwanted.push(object.path);
+                }
+            }
             self.delete_all(unwanted).await?;
         }
         let foreign = plan.foreign.iter().filter(|pack| !plan.shared.contains(pack));
@@ -260,9 +268,12 @@ impl Repository {
     }
 
     async fn delete_all(&self, paths: Vec<String>) -> Result<()> {
-        let deletes = paths.into_iter().map(|path| async move {
-            self.store.delete(&path, false).await.context(|| format!("delete '{path}'"))
-        });
+        let mut deletes: Vec<BoxFuture<'_, Result<()>>> = Vec::with_capacity(paths.len());
+        for path in paths {
+            deletes.push(Box::pin(async move {
+                self.store.delete(&path, false).await.context(|| format!("delete '{path}'"))
+            }));
+        }
         stream::iter(deletes).buffer_unordered(PARALLEL).try_collect().await
     }
 }

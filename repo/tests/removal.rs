@@ -38,7 +38,7 @@ async fn paths(store: &dyn Store) -> Vec<String> {
 }
 
 async fn remove(repository: &Repository, id: &SnapshotId) -> coffer_stdx::Result<usize> {
-    repository.remove_snapshot(id, NOW_MS, || Ok(())).await.map(|removed| removed.shared_packs)
+    repository.remove_snapshot(id, NOW_MS, &|| Ok(())).await.map(|removed| removed.shared_packs)
 }
 
 /// A snapshot `other` whose one manifest part names the pack of the sample.
@@ -171,7 +171,7 @@ async fn a_job_that_began_meanwhile_keeps_the_snapshot_whole() {
     complete(&repository).await;
     let before = paths(&*store).await;
     let refuse = || Err(Error::conflict("restore job 7 uses it"));
-    let error = repository.remove_snapshot(&sample::id(), NOW_MS, refuse).await.unwrap_err();
+    let error = repository.remove_snapshot(&sample::id(), NOW_MS, &refuse).await.unwrap_err();
     assert_eq!(error.message(), "restore job 7 uses it");
     assert_eq!(paths(&*store).await, before);
     sample::check(&repository).await.unwrap();
@@ -184,7 +184,7 @@ async fn what_a_running_backup_wrote_is_left_alone_until_no_job_can_run_any_more
     sample::write_all_but_info(&repository, dir.path(), sample::pack_id()).await;
     let before = paths(&*store).await;
     // 2022-04-08-15-52-29 and one day.
-    let error = repository.remove_snapshot(&sample::id(), 1_649_519_549_000, || Ok(())).await.unwrap_err();
+    let error = repository.remove_snapshot(&sample::id(), 1_649_519_549_000, &|| Ok(())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(paths(&*store).await, before);
     assert_eq!(repository.snapshots().await.unwrap()[0].status, SnapshotStatus::Incomplete);

@@ -3,8 +3,8 @@
 //! A record never holds file lists: those are in the manifests of the repository. Each state is a Raft entry of its own,
 //! so that operators see the states they know in order, and a new leader re-issues the actions of the current one.
 
-use crate::catalog::table::Table;
-use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TabletId};
+use crate::catalog::table::{Table, Tablet};
+use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TableId, TabletId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -71,6 +71,12 @@ pub struct BackupJob {
     pub error: Option<JobError>,
     /// Whether everything it owned on backends and, if cancelled, in the repository is gone.
     pub cleaned: bool,
+    /// `content = metadata_only`: tables without their rows.
+    #[serde(default)]
+    pub metadata_only: bool,
+    /// What was left out, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The states operators poll, in order.
@@ -130,6 +136,9 @@ pub struct ManifestPart {
     pub tablets: u64,
     /// Bytes of the blobs it lists.
     pub data_bytes: u64,
+    /// Files it lists.
+    #[serde(default)]
+    pub files: u64,
 }
 
 /// RESTORE.
@@ -171,6 +180,38 @@ pub struct RestoreJob {
     pub error: Option<JobError>,
     /// Whether everything it owned on backends is gone.
     pub cleaned: bool,
+    /// What the statement asked for beyond the targets.
+    #[serde(default)]
+    pub options: RestoreOptions,
+    /// Replicas that other backends took over, in order; `targets` keep the first placement.
+    #[serde(default)]
+    pub moves: Vec<ReplicaMove>,
+    /// What will not be as in the snapshot, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Switches of RESTORE that act after the submit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreOptions {
+    /// `allow_load`: tables that are overwritten take loads until COMMIT; what goes into overwritten partitions is lost.
+    #[serde(default)]
+    pub allow_load: bool,
+    /// `clean_partitions`: partitions of restored tables that are not restored are dropped with the switch.
+    #[serde(default)]
+    pub clean_partitions: bool,
+    /// `clean_tables`: tables that are dropped with the switch, as the database was at submit.
+    #[serde(default)]
+    pub drop_tables: Vec<TableId>,
+}
+
+/// A backend was lost during a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaMove {
+    /// Who was to hold replicas.
+    pub from: BackendId,
+    /// Who holds which instead; a tablet that is not named does with the replicas it has left.
+    pub to: Vec<(TabletId, BackendId)>,
 }
 
 /// One table of a restore.
@@ -179,9 +220,39 @@ pub struct RestoreTarget {
     /// The new table (name and all), or, when `into` is set, only its partitions count.
     pub table: Table,
     /// Existing table that takes the partitions (those of the same name are replaced), or `None`: a new table.
-    pub into: Option<coffer_proto::ids::TableId>,
+    pub into: Option<TableId>,
     /// New tablet to tablet in the snapshot.
     pub sources: Vec<(TabletId, TabletId)>,
+    /// `atomic_restore`: the existing table whose place the new one takes as a whole; `into` is not set then.
+    #[serde(default)]
+    pub replaces: Option<TableId>,
+}
+
+impl RestoreTarget {
+    /// Whether it brings a table of a name that is not there.
+    pub fn is_new(&self) -> bool {
+        self.into.is_none() && self.replaces.is_none()
+    }
+
+    /// Whether it changes this table or takes its place.
+    pub fn changes(&self, table: TableId) -> bool {
+        self.into == Some(table) || self.replaces == Some(table)
+    }
+}
+
+impl RestoreJob {
+    /// The backends that hold a tablet after all moves.
+    pub fn replicas(&self, tablet: &Tablet) -> Vec<BackendId> {
+        let mut replicas = tablet.replicas.clone();
+        for moved in &self.moves {
+            let Some(at) = replicas.iter().position(|backend| *backend == moved.from) else { continue };
+            match moved.to.binary_search_by_key(&tablet.id, |(tablet, _)| *tablet) {
+                Ok(found) => replicas[at] = moved.to[found].1,
+                Err(_) => drop(replicas.remove(at)),
+            }
+        }
+        replicas
+    }
 }
 
 /// The states operators poll, in order.

@@ -78,6 +78,7 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         Statement::DropRepository(name) => repository::drop(context, &name).await,
         Statement::Backup(backup) => backup::backup(context, session, backup).await,
         Statement::Restore(restore) => restore::restore(context, session, restore).await,
+        Statement::DropSnapshot(drop) => backup::drop_snapshot(context, drop).await,
         Statement::CancelBackup(database) => backup::cancel(context, session, database.as_deref()).await,
         Statement::CancelRestore(database) => restore::cancel(context, session, database.as_deref()).await,
         other @ (Statement::Use(_)

@@ -21,7 +21,7 @@ use crate::catalog::table::{FIRST_VERSION, Tablet};
 use crate::meta::command::{Command, Counts};
 use coffer_proto::ids::{BackendId, TabletId};
 use coffer_stdx::Error;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Tablets in one snapshot task.
 const SNAPSHOT_BATCH: usize = 5_000;
@@ -81,9 +81,9 @@ fn do_here(key: Key, memory: &Memory, facts: &Facts) -> Vec<Action> {
     actions
 }
 
-/// The tablets that have files, with their pinned versions.
+/// The tablets whose files are backed up, with their pinned versions.
 fn tablets(job: &BackupJob) -> impl Iterator<Item = (&Tablet, u64)> {
-    let all = job.tables.iter().flat_map(|table| table.tablets());
+    let all = job.tables.iter().filter(|_| !job.metadata_only).flat_map(|table| table.tablets());
     all.filter(|(partition, _)| partition.visible_version > FIRST_VERSION)
         .map(|(partition, tablet)| (tablet, partition.visible_version))
 }
@@ -143,7 +143,7 @@ fn choose(tablet: &Tablet, version: u64, memory: &Memory, facts: &Facts, load: &
 }
 
 /// Tablets in snapshot tasks that run.
-fn being_made(memory: &Memory) -> BTreeSet<TabletId> {
+fn being_made(memory: &Memory) -> HashSet<TabletId> {
     let running = memory.tasks.iter().filter(|(key, task)| matches!(key, Key::Snapshot(_)) && task.running);
     running.flat_map(|(_, task)| task.tablets.iter().copied()).collect()
 }
@@ -231,6 +231,7 @@ fn must_move(part: &UploadPart, memory: &Memory, facts: &Facts) -> bool {
     match facts.health(part.backend) {
         Health::Gone => true,
         Health::Down { for_ms, .. } => *for_ms >= MOVE_AFTER_MS,
+        Health::Up if memory.bad.is_empty() => false,
         Health::Up => part.tablets.iter().any(|tablet| memory.bad.contains_key(&(*tablet, part.backend))),
     }
 }
@@ -298,16 +299,10 @@ fn run_uploads(job: &BackupJob, parts: &BTreeMap<u32, UploadPart>, memory: &Memo
             actions.push(Action::Stop(*key));
         }
     }
-    let open: Vec<(u32, &UploadPart)> =
-        parts.iter().filter(|(_, part)| part.done.is_none()).map(|(number, part)| (*number, part)).collect();
+    let open = parts.iter().filter(|(_, part)| part.done.is_none()).map(|(number, part)| (*number, part));
     let unmade = |part: &UploadPart| part.tablets.iter().any(|id| memory.made.get(id) != Some(&part.backend));
-    let versions: BTreeMap<TabletId, u64> = if open.iter().any(|(_, part)| unmade(part)) {
-        tablets(job).map(|(tablet, version)| (tablet.id, version)).collect()
-    } else {
-        BTreeMap::new()
-    };
     let busy = being_made(memory);
-    let mut wanted: BTreeMap<BackendId, Vec<(TabletId, u64)>> = BTreeMap::new();
+    let mut missing: BTreeMap<BackendId, Vec<TabletId>> = BTreeMap::new();
     let mut slots: BTreeMap<BackendId, usize> = BTreeMap::new();
     for (number, part) in open {
         match facts.health(part.backend) {
@@ -319,28 +314,37 @@ fn run_uploads(job: &BackupJob, parts: &BTreeMap<u32, UploadPart>, memory: &Memo
             }
             Health::Gone => continue,
         }
-        if unmade(part) {
-            let missing = part.tablets.iter().filter(|id| memory.made.get(id) != Some(&part.backend));
-            let missing = missing.filter(|id| !busy.contains(id));
-            // A tablet that this replica cannot give waits for another replica, see `moved`.
-            let missing = missing.filter(|id| !memory.bad.contains_key(&(**id, part.backend)));
-            actions.push(Action::WakeAt(facts.now_ms + MOVE_AFTER_MS));
-            wanted.entry(part.backend).or_default().extend(missing.filter_map(|id| Some((*id, *versions.get(id)?))));
-            continue;
-        }
+        let key = Key::Upload(number);
         let slots = slots
             .entry(part.backend)
             .or_insert_with(|| common::TASKS_PER_BACKEND.saturating_sub(memory.running_on(part.backend)));
-        let ready = memory.readiness(Key::Upload(number), facts.now_ms) == Readiness::Ready;
-        if ready && *slots == 0 {
+        match memory.readiness(key, facts.now_ms) {
+            Readiness::Running | Readiness::Done => continue,
+            Readiness::After(at) => {
+                actions.push(Action::WakeAt(at));
+                continue;
+            }
+            Readiness::Ready if *slots == 0 => continue,
+            Readiness::Ready => *slots -= 1,
+        }
+        if unmade(part) {
+            // A tablet that this replica cannot give waits for another replica, see `moved`.
+            let ours = part.tablets.iter().filter(|id| memory.made.get(id) != Some(&part.backend));
+            let ours = ours.filter(|id| !busy.contains(id) && !memory.bad.contains_key(&(**id, part.backend)));
+            actions.push(Action::WakeAt(facts.now_ms + MOVE_AFTER_MS));
+            missing.entry(part.backend).or_default().extend(ours);
             continue;
         }
-        *slots -= usize::from(ready);
         let tablets = part.tablets.iter().map(|tablet| (*tablet, 0)).collect();
-        let task = Task { key: Key::Upload(number), backend: Some(part.backend), tablets };
-        common::start(memory, facts, task, &mut actions);
+        actions.push(Action::Start(Task { key, backend: Some(part.backend), tablets }));
     }
-    wanted.retain(|_, tablets| !tablets.is_empty());
+    missing.retain(|_, tablets| !tablets.is_empty());
+    if missing.is_empty() {
+        return actions;
+    }
+    let versions: HashMap<TabletId, u64> = tablets(job).map(|(tablet, version)| (tablet.id, version)).collect();
+    let versioned = |ids: Vec<TabletId>| ids.into_iter().filter_map(|id| Some((id, *versions.get(&id)?))).collect();
+    let wanted = missing.into_iter().map(|(backend, ids)| (backend, versioned(ids))).collect();
     start_snapshots(wanted, memory, facts, &mut actions);
     actions
 }

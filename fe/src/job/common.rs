@@ -19,8 +19,19 @@ pub(super) fn cancel(job: JobId, error: &Error, now_ms: u64) -> Vec<Action> {
 
 /// Start a task if it may start, or say when.
 pub(super) fn start(memory: &Memory, facts: &Facts, task: Task, actions: &mut Vec<Action>) {
-    match memory.readiness(task.key, facts.now_ms) {
-        Readiness::Ready => actions.push(Action::Start(task)),
+    start_with(memory, facts, task.key, || task, actions);
+}
+
+/// The same for a task that is made only when it starts.
+pub(super) fn start_with(
+    memory: &Memory,
+    facts: &Facts,
+    key: Key,
+    task: impl FnOnce() -> Task,
+    actions: &mut Vec<Action>,
+) {
+    match memory.readiness(key, facts.now_ms) {
+        Readiness::Ready => actions.push(Action::Start(task())),
         Readiness::After(at) => actions.push(Action::WakeAt(at)),
         Readiness::Running | Readiness::Done => {}
     }

@@ -8,7 +8,7 @@ use super::facts::{Facts, Health};
 use super::memory::Memory;
 use super::{backup, restore};
 use crate::catalog::cluster::Access;
-use crate::catalog::job::{ManifestPart, RestoreTarget};
+use crate::catalog::job::{ManifestPart, RestoreOptions, RestoreTarget};
 use crate::catalog::table::Table;
 use crate::meta::apply::apply;
 use crate::meta::command::{Command, Counts, NewBackup, NewPartition, NewRepository, NewRestore, NewTable, Outcome};
@@ -119,6 +119,8 @@ impl World {
             timeout_s: 86_400,
             pack_prefix: "0123456789abcdef".to_owned(),
             now_ms: 1,
+            metadata_only: false,
+            warnings: Vec::new(),
         };
         let job = JobId(made(apply(&mut state, &Command::CreateBackup(new))));
         World::new(state, job)
@@ -142,11 +144,13 @@ impl World {
             objects: String::new(),
             properties: BTreeMap::new(),
             timeout_s: 86_400,
-            targets: vec![RestoreTarget { table, into, sources }],
+            targets: vec![RestoreTarget { table, into, sources, replaces: None }],
             manifests: Vec::new(),
             bytes: 0,
             files: 0,
             now_ms: 1,
+            options: RestoreOptions::default(),
+            warnings: Vec::new(),
         };
         let job = JobId(made(apply(&mut state, &Command::CreateRestore(new))));
         World::new(state, job)
@@ -286,6 +290,7 @@ impl World {
                 bytes: 1,
                 tablets: task.tablets.len() as u64,
                 data_bytes: 10,
+                files: 1,
             }),
             Key::Meta => Fact::Meta("meta".to_owned()),
             Key::Download(_) => Fact::Downloaded(10),

@@ -8,6 +8,7 @@
 //! again.
 
 use super::action::{Action, Event, Key};
+use super::clock::Clock;
 use super::facts::{Facts, Health};
 use super::memory::Memory;
 use super::runner::Runner;
@@ -19,7 +20,6 @@ use crate::meta::state::State;
 use crate::raft::Leadership;
 use coffer_proto::ids::JobId;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -66,6 +66,7 @@ fn drive_one(
     token: &CancellationToken,
     shutdown: &Shutdown,
 ) -> tokio::task::JoinHandle<()> {
+    let runner = Runner { clock: Clock::start(), ..runner.clone() };
     let (driver, token) = (Driver::new(runner.clone(), job), token.clone());
     let (board, contents) = (runner.board.clone(), runner.contents.clone());
     shutdown.spawn(async move {
@@ -98,6 +99,7 @@ fn stamp(state: &State, job: JobId) -> Option<Stamp> {
         RestoreState::Downloading { done } => done.len(),
         _ => 0,
     };
+    let done = done + job.moves.len();
     Some((job.state.step(), done, job.cleaned))
 }
 
@@ -133,7 +135,7 @@ impl Driver {
             let Some(wake_ms) = self.carry_out(actions, seen).await else { continue };
             let (meta, job) = (self.runner.meta.clone(), self.job);
             let moved_on = move || meta.view(|state| stamp(state, job)) != Some(seen);
-            let sleep = Duration::from_millis(wake_ms.saturating_sub(now_ms()));
+            let sleep = Duration::from_millis(wake_ms.saturating_sub(self.runner.clock.now_ms()));
             tokio::select! {
                 Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
                     self.ended(ended);
@@ -183,12 +185,13 @@ impl Driver {
                 Health::Down { for_ms, cause: format!("backend {} is not alive: {why}", backend.address()) }
             }
         };
-        Facts { now_ms: now_ms(), backends: backends.iter().map(|backend| (backend.id, health(backend))).collect() }
+        let now_ms = self.runner.clock.now_ms();
+        Facts { now_ms, backends: backends.iter().map(|backend| (backend.id, health(backend))).collect() }
     }
 
     /// When to plan again at the latest; `None`: at once.
     async fn carry_out(&mut self, actions: Vec<Action>, seen: Stamp) -> Option<u64> {
-        let mut wake = now_ms() + 3_600_000;
+        let mut wake = self.runner.clock.now_ms() + 3_600_000;
         let mut proposed = false;
         for action in actions {
             match action {
@@ -246,7 +249,7 @@ impl Driver {
         self.handles.remove(&key);
         let event = outcome.unwrap_or_else(|error| Event {
             key,
-            now_ms: now_ms(),
+            now_ms: self.runner.clock.now_ms(),
             outcome: Err(Error::bug(format!("task {key} ended without a result: {error}"))),
         });
         self.memory.observe(event);

@@ -91,6 +91,8 @@ impl Place {
             timeout_s: 86_400,
             pack_prefix: PackPrefix::random().to_string(),
             now_ms: now_ms(),
+            metadata_only: false,
+            warnings: Vec::new(),
         };
         JobId(made(&self.meta, Command::CreateBackup(new)).await)
     }

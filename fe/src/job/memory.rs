@@ -3,27 +3,21 @@
 //! Nothing here is needed for correctness: a new leader starts with an empty memory and asks again; every task it repeats
 //! gives the same result.
 //!
-//! Errors are told apart three ways. *Transient*: the task is tried again after a delay that doubles, and the error is
-//! shown until it succeeds. *Of this replica*: another replica takes the tablet. *Permanent*: the job ends with it.
+//! What an error means is decided in [`verdict`](super::verdict) alone.
 
 use super::action::{Event, Fact, Key, Task};
+use super::placement::Kept;
+use super::verdict::{Verdict, is_passing, verdict};
 use crate::catalog::job::ManifestPart;
 use crate::meta::command::Counts;
 use coffer_proto::ids::{BackendId, TabletId};
 use coffer_proto::v1::Progress;
+use coffer_stdx::Error;
 use coffer_stdx::retry::Policy;
-use coffer_stdx::{Error, ErrorKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Delays between tries of one task.
 const RETRY: Policy = Policy { attempts: u32::MAX, first_ms: 500, max_ms: 30_000 };
-/// Tries of a download whose bytes are wrong or missing, before that counts as permanent: the fault may be on the way.
-const BAD_BYTES_TRIES: u32 = 3;
-/// Tries of an upload on one replica whose files are wrong or missing, before another replica takes over.
-const BAD_REPLICA_TRIES: u32 = 2;
-/// Tries of a clean-up that fails for good, before what is left is left to sweeping.
-const CLEANUP_TRIES: u32 = 5;
-
 /// One task, from its first start until the job forgets it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskMemory {
@@ -51,7 +45,7 @@ pub struct Memory {
     /// Tasks that need not run again.
     pub done: BTreeSet<Key>,
     /// Which backend has the snapshot of a tablet, as far as this leader has heard.
-    pub made: BTreeMap<TabletId, BackendId>,
+    pub made: HashMap<TabletId, BackendId>,
     /// Sums over snapshots.
     pub counts: Counts,
     /// Replicas that cannot serve this job, and why.
@@ -64,6 +58,8 @@ pub struct Memory {
     pub downloaded: BTreeMap<u32, u64>,
     /// Why the job cannot go on.
     pub fatal: Option<Error>,
+    /// Of a restore: who downloads what.
+    pub(super) placement: Kept,
 }
 
 /// Whether a task may start.
@@ -139,7 +135,7 @@ impl Memory {
                 for tablet in &task.tablets {
                     match failed.get(tablet) {
                         None => drop(self.made.insert(*tablet, backend)),
-                        Some(error) if is_transient(error.kind()) => self.slow_down(key, &task, error, now_ms),
+                        Some(error) if is_passing(error.kind()) => self.slow_down(key, &task, error, now_ms),
                         Some(error) => drop(self.bad.insert((*tablet, backend), error.clone())),
                     }
                 }
@@ -171,28 +167,19 @@ impl Memory {
     }
 
     fn failed(&mut self, key: Key, error: Error) {
-        if is_transient(error.kind()) {
-            return;
-        }
         let Some(task) = self.tasks.get(&key) else { return };
-        let (tablets, backend, failures) = (task.tablets.clone(), task.backend, task.failures);
-        let bad_bytes = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Corrupt);
-        match (key, backend) {
-            (Key::Snapshot(_), Some(backend)) => self.give_up_replicas(&tablets, backend, &error),
-            (Key::Upload(_), Some(backend)) if bad_bytes => {
-                // The snapshot may be gone, with the disk for instance: it is made again, once.
-                self.made.retain(|tablet, _| !tablets.contains(tablet));
-                if failures >= BAD_REPLICA_TRIES {
-                    self.give_up_replicas(&tablets, backend, &error);
-                }
+        match (verdict(key, error.kind(), task.failures), task.backend) {
+            (Verdict::Again, _) => {}
+            (Verdict::LinkAgain, _) => {
+                let tablets = task.tablets.clone();
+                tablets.iter().for_each(|tablet| drop(self.made.remove(tablet)));
             }
-            (Key::Download(_), _) if bad_bytes && failures < BAD_BYTES_TRIES => {}
-            (Key::Release(_) | Key::Leftovers, _) => {
-                if failures >= CLEANUP_TRIES {
-                    self.done.insert(key);
-                }
+            (Verdict::OtherReplica, Some(backend)) => {
+                let tablets = task.tablets.clone();
+                self.give_up_replicas(&tablets, backend, &error);
             }
-            (_, _) => drop(self.fatal.get_or_insert(error)),
+            (Verdict::LeaveIt, _) => drop(self.done.insert(key)),
+            (Verdict::End | Verdict::OtherReplica, _) => drop(self.fatal.get_or_insert(error)),
         }
     }
 
@@ -208,13 +195,9 @@ fn retry_at(now_ms: u64, failures: u32) -> u64 {
     now_ms + RETRY.ceiling(failures + 1).as_millis() as u64
 }
 
-/// A cancel that reaches us was not ours: ours drop the task first.
-fn is_transient(kind: ErrorKind) -> bool {
-    kind.is_transient() || kind == ErrorKind::Cancelled
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::verdict::BAD_BYTES_TRIES;
     use super::*;
 
     const B: BackendId = BackendId(1);
@@ -242,7 +225,7 @@ mod tests {
         assert_eq!(memory.readiness(key, 1_000), Readiness::After(2_000));
         assert_eq!(memory.tasks[&key].error, Some(Error::timeout("slow")));
         assert_eq!(memory.fatal, None);
-        let part = ManifestPart { name: "m".to_owned(), bytes: 1, tablets: 1, data_bytes: 1 };
+        let part = ManifestPart { name: "m".to_owned(), bytes: 1, tablets: 1, data_bytes: 1, files: 1 };
         end(&mut memory, key, Ok(Fact::Uploaded(part.clone())));
         assert_eq!((memory.tasks.len(), &memory.uploaded[&1]), (0, &part));
     }

@@ -5,22 +5,28 @@
 //! the answer, `runner` does the tasks. Each state is a log entry of its own before its tasks run; every task may be
 //! repeated; a late driver's proposal names the state it was made in and is refused when that has passed.
 //!
-//! Modules, bottom to top: `action`, `facts` | `memory` | `common` | `backup`, `restore`, `snapshot`, `progress`,
-//! `contents` | `runner` | `driver`.
+//! Modules, bottom to top: `action`, `facts`, `clock`, `placement` | `verdict` | `memory` | `common` | `lost` | `backup`,
+//! `restore`, `snapshot`, `progress`, `contents` | `runner` | `driver`.
 
 pub mod action;
 pub mod backup;
+mod clock;
 mod common;
 mod contents;
 #[cfg(test)]
 mod drill;
 mod driver;
 pub mod facts;
+mod lost;
 pub mod memory;
+mod placement;
 pub mod progress;
 pub mod restore;
 mod runner;
+#[cfg(test)]
+mod scale_tests;
 pub mod snapshot;
+mod verdict;
 
 pub use progress::{JobProgress, TaskProgress};
 
@@ -43,7 +49,14 @@ pub struct Jobs {
 /// Drive all jobs while this frontend leads; ends with `shutdown`.
 pub fn start(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Jobs {
     let board = ProgressBoard::default();
-    let runner = Runner { meta, backends, config, board: board.clone(), contents: Contents::default() };
+    let runner = Runner {
+        meta,
+        backends,
+        config,
+        board: board.clone(),
+        contents: Contents::default(),
+        clock: clock::Clock::start(),
+    };
     shutdown.spawn(driver::supervise(runner, shutdown.clone()));
     Jobs { board }
 }

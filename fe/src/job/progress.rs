@@ -43,6 +43,13 @@ pub struct JobProgress {
     pub watched: Option<(Duration, u64)>,
 }
 
+impl JobProgress {
+    /// Files moved by tasks that run.
+    pub fn moving_files(&self) -> u64 {
+        self.tasks.values().map(|task| task.progress.files_done).sum()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Board {
     shown: JobProgress,

@@ -1,7 +1,10 @@
 //! The plan of RESTORE: every state, every fault.
 
 use super::super::drill::{Faults, World};
+use super::super::facts::{GIVE_UP_AFTER_MS, Health, MOVE_AFTER_MS};
+use super::super::placement::SCHEMA_BYTES;
 use super::*;
+use coffer_proto::ids::TabletId;
 
 const STATES: [&str; 7] = ["PENDING", "SNAPSHOTING", "DOWNLOAD", "DOWNLOADING", "COMMIT", "COMMITTING", "FINISHED"];
 
@@ -21,7 +24,7 @@ fn tablets_of(world: &World, name: &str) -> Vec<TabletId> {
 #[test]
 fn a_restore_goes_through_all_states_and_every_replica_downloads() {
     let mut world = World::restore(false);
-    let wanted: usize = by_backend(job(&world)).values().map(Vec::len).sum();
+    let wanted: usize = Placement::of(job(&world)).by_backend.values().map(Vec::len).sum();
     assert_eq!(wanted, 4, "two tablets with files, two replicas each");
     world.run_until(|world| world.name() == "COMMIT");
     assert_eq!(names(&world), ["t"], "nothing is there before the switch");
@@ -96,25 +99,93 @@ fn bytes_that_came_wrong_once_are_fetched_again() {
     assert_eq!(world.seen, STATES);
 }
 
+fn down(for_ms: u64) -> Health {
+    Health::Down { for_ms, cause: "backend be1:9050 is not alive: refused".to_owned() }
+}
+
+/// Where the replicas of table `u` are.
+fn homes(world: &World) -> Vec<Vec<BackendId>> {
+    let tables = world.state.databases.values().flat_map(|db| db.tables.values());
+    tables
+        .filter(|table| table.name == "u")
+        .flat_map(|t| t.tablets().map(|(_, tablet)| tablet.replicas.clone()))
+        .collect()
+}
+
 #[test]
-fn a_backend_that_is_away_is_waited_for_and_one_that_left_ends_the_job() {
+fn a_backend_that_is_away_for_a_moment_is_waited_for() {
     for stop in ["SNAPSHOTING", "DOWNLOADING", "COMMIT"] {
         let mut world = World::restore(false);
         world.run_until(|world| world.name() == stop);
         let backend = *world.health.keys().next().unwrap();
-        world.health.insert(backend, Health::Down { for_ms: 1, cause: "refused".to_owned() });
+        world.health.insert(backend, down(1));
         world.run_until(|world| world.plan().iter().all(|action| matches!(action, Action::WakeAt(_))));
         assert_eq!(world.name(), stop, "all replicas must be complete");
         world.health.insert(backend, Health::Up);
         world.run();
         assert_eq!(world.seen, STATES);
+        assert!(job(&world).moves.is_empty());
+    }
+}
+
+#[test]
+fn what_a_lost_backend_was_to_hold_goes_to_others() {
+    for lost in [Health::Gone, down(MOVE_AFTER_MS)] {
+        for stop in ["PENDING", "SNAPSHOTING", "DOWNLOADING"] {
+            let mut world = World::restore(false);
+            let backend = *world.health.keys().nth(1).unwrap();
+            world.run_until(|world| world.name() == stop);
+            world.health.insert(backend, lost.clone());
+            let before = world.begun.len();
+            world.run();
+            assert_eq!(world.seen, STATES, "{lost:?} in {stop}");
+            assert!(world.begun[before..].iter().all(|task| task.backend != Some(backend)));
+            let homes = homes(&world);
+            assert!(homes.iter().all(|replicas| replicas.len() == 2 && !replicas.contains(&backend)), "{homes:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_loss_moves_what_had_moved_and_finished_downloads_stay_done() {
+    let mut world = World::restore(false);
+    let backends: Vec<BackendId> = world.health.keys().copied().collect();
+    world.run_until(|world| world.begun.iter().any(|task| matches!(task.key, Key::Download(_))));
+    world.run_until(|world| !world.memory.downloaded.is_empty());
+    world.health.insert(backends[0], Health::Gone);
+    world.run_until(|world| job(world).moves.len() == 1);
+    world.health.insert(backends[0], Health::Up);
+    world.health.insert(backends[1], Health::Gone);
+    world.memory = Memory::default();
+    world.run();
+    assert_eq!(world.seen, STATES);
+    assert!(homes(&world).iter().all(|replicas| !replicas.contains(&backends[1]) && replicas.len() == 2));
+}
+
+#[test]
+fn without_another_backend_the_replicas_that_are_left_must_do_and_the_last_one_names_its_tablet() {
+    for stop in ["DOWNLOADING", "COMMIT"] {
+        let mut world = World::restore(false);
+        let backends: Vec<BackendId> = world.health.keys().copied().collect();
+        world.run_until(|world| world.name() == stop);
+        world.health.insert(backends[0], down(GIVE_UP_AFTER_MS));
+        world.health.insert(backends[2], down(GIVE_UP_AFTER_MS));
+        world.run();
+        assert_eq!(world.seen, STATES, "{stop}");
+        assert!(homes(&world).iter().all(|replicas| replicas == &[backends[1]]), "{:?}", homes(&world));
 
         let mut world = World::restore(false);
         world.run_until(|world| world.name() == stop);
-        world.health.insert(backend, Health::Gone);
+        let health: Vec<BackendId> = backends[..2].to_vec();
+        world.health.extend(health.iter().map(|backend| (*backend, down(GIVE_UP_AFTER_MS))));
         world.run();
-        assert!(world.cause().unwrap().contains("left the cluster"), "{:?}", world.cause());
-        assert_eq!(names(&world), ["t"]);
+        if stop == "COMMIT" {
+            let cause = world.cause().unwrap();
+            assert!(cause.starts_with("no replica of tablet") && cause.contains("refused"), "{cause}");
+            assert_eq!(names(&world), ["t"]);
+        } else {
+            assert_eq!(world.seen, STATES);
+        }
     }
 }
 

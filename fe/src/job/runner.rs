@@ -4,6 +4,7 @@
 //! brokers that came back.
 
 use super::action::{Event, Fact, Key, Task};
+use super::clock::Clock;
 use super::contents::Contents;
 use super::progress::ProgressBoard;
 use super::snapshot;
@@ -12,15 +13,13 @@ use crate::catalog::job::{BackupJob, BackupState, ManifestPart, RestoreJob};
 use crate::config::Config;
 use crate::meta::command::Counts;
 use crate::raft::Meta;
-use coffer_proto::ids::{BackendId, JobId, RepositoryId, TabletId};
+use coffer_proto::ids::{BackendId, JobId, PartitionId, RepositoryId, TabletId};
 use coffer_proto::v1::task::Work;
 use coffer_proto::v1::task_result::Output;
 use coffer_proto::{status, v1};
 use coffer_repo::{PackPrefix, Repository, SnapshotId};
-use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use coffer_store::LocalAccess;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ pub(super) struct Runner {
     pub(super) config: Arc<Config>,
     pub(super) board: ProgressBoard,
     pub(super) contents: Contents,
+    pub(super) clock: Clock,
 }
 
 impl Runner {
@@ -45,7 +45,7 @@ impl Runner {
         if let Err(error) = &outcome {
             tracing::warn!(%job, task = %key, %error, "a task of a job failed");
         }
-        Event { key, now_ms: now_ms(), outcome }
+        Event { key, now_ms: self.clock.now_ms(), outcome }
     }
 
     async fn run(&self, job: JobId, task: Task) -> Result<Fact> {
@@ -149,6 +149,7 @@ impl Runner {
                 bytes: done.manifest_bytes,
                 tablets: done.tablets,
                 data_bytes: done.bytes,
+                files: done.blobs,
             })),
             other => Err(unexpected(backend, "UploadSnapshot", other.as_ref())),
         }
@@ -275,30 +276,57 @@ fn failures(failures: Vec<v1::TabletFailure>) -> Vec<(TabletId, Error)> {
     failures.into_iter().map(failure).collect()
 }
 
-/// What a backend must know of each tablet it downloads.
-fn restore_tablets(job: &RestoreJob, wanted: &[(TabletId, u64)]) -> Result<Vec<v1::RestoreTablet>> {
-    let mut versions: HashMap<TabletId, u64> = wanted.iter().copied().collect();
-    let mut found = Vec::with_capacity(wanted.len());
-    for target in &job.targets {
-        let sources: BTreeMap<TabletId, TabletId> = target.sources.iter().copied().collect();
-        let mut schema = None;
-        for (partition, tablet) in target.table.tablets() {
-            let Some(version) = versions.remove(&tablet.id) else { continue };
-            let source = sources.get(&tablet.id);
-            let source = source.ok_or_else(|| Error::bug(format!("tablet {} has no source", tablet.id)))?;
-            if schema.is_none() {
+/// What a backend must know of each tablet it downloads. The ids of a target were given out in order, so that each tablet
+/// is found without looking at all of them.
+pub(super) fn restore_tablets(job: &RestoreJob, wanted: &[(TabletId, u64)]) -> Result<Vec<v1::RestoreTablet>> {
+    let mut schemas = vec![None; job.targets.len()];
+    let mut one = |(tablet, version): &(TabletId, u64)| {
+        let unknown = || Error::bug(format!("tablet {tablet} is not part of restore job {}", job.id));
+        let mut targets = job.targets.iter().enumerate();
+        let found = targets.find_map(|(at, target)| {
+            let source = target.sources.binary_search_by_key(tablet, |(tablet, _)| *tablet).ok()?;
+            Some((at, target, target.sources[source].1))
+        });
+        let (at, target, source) = found.ok_or_else(unknown)?;
+        let (partition, _) = target.table.partitions.range(..PartitionId(tablet.0)).next_back().ok_or_else(unknown)?;
+        let schema = match &schemas[at] {
+            Some(schema) => schema,
+            None => {
                 let text = serde_json::to_string(&target.table.schema);
-                schema = Some(text.map_err(|error| Error::bug(format!("write schema: {error}")))?);
+                schemas[at].insert(text.map_err(|error| Error::bug(format!("write schema: {error}")))?)
             }
-            found.push(v1::RestoreTablet {
-                source_tablet_id: source.0,
-                tablet_id: tablet.id.0,
-                table_id: target.table.id.0,
-                partition_id: partition.id.0,
-                version,
-                schema: schema.clone().unwrap_or_default(),
-            });
+        };
+        Ok(v1::RestoreTablet {
+            source_tablet_id: source.0,
+            tablet_id: tablet.0,
+            table_id: target.table.id.0,
+            partition_id: partition.0,
+            version: *version,
+            schema: schema.clone(),
+        })
+    };
+    wanted.iter().map(&mut one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::drill::World;
+    use super::*;
+
+    #[test]
+    fn every_tablet_is_found_with_its_partition_and_source() {
+        let world = World::restore(false);
+        let job = &world.state.restores[&world.job];
+        let target = &job.targets[0];
+        let wanted: Vec<(TabletId, u64)> = target.table.tablets().map(|(_, tablet)| (tablet.id, 5)).collect();
+        let found = restore_tablets(job, &wanted).unwrap();
+        for (tablet, (new, source)) in found.iter().zip(&target.sources) {
+            assert_eq!((tablet.tablet_id, tablet.source_tablet_id, tablet.version), (new.0, source.0, 5));
+            let partition = &target.table.partitions[&PartitionId(tablet.partition_id)];
+            assert!(partition.tablets.iter().any(|other| other.id == *new));
+            assert!(tablet.schema.contains("\"k\"") && tablet.table_id == target.table.id.0);
         }
+        assert_eq!(found.len(), 4);
+        assert!(restore_tablets(job, &[(TabletId(1), 5)]).unwrap_err().message().contains("tablet 1 is not part"));
     }
-    Ok(found)
 }

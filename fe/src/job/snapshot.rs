@@ -63,7 +63,7 @@ pub fn info(job: &BackupJob, manifests: &[ManifestPart], meta: MetaRef, cluster_
         database: job.db_name.clone(),
         database_id: job.db.0,
         cluster_id,
-        content: Content::All,
+        content: if job.metadata_only { Content::MetadataOnly } else { Content::All },
         tables: by_name(job).into_iter().map(table_summary).collect(),
         meta,
         manifests: manifests
@@ -77,6 +77,7 @@ pub fn info(job: &BackupJob, manifests: &[ManifestPart], meta: MetaRef, cluster_
             tablets: manifests.iter().map(|part| part.tablets).sum(),
         },
         pack_prefix: job.pack_prefix.clone(),
+        shared_prefixes: Some(Vec::new()),
     }
 }
 

@@ -57,6 +57,7 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::CreateRestore(new) => restore::create(state, new),
         Command::AdvanceRestore { job, from, to, now_ms } => restore::advance(state, *job, (from, *to), *now_ms),
         Command::DownloadDone { job, parts } => restore::download_done(state, *job, parts),
+        Command::MoveReplicas { job, from, to } => restore::move_replicas(state, *job, *from, to),
         Command::CancelJob { job, error, now_ms } => job::cancel(state, *job, error, *now_ms),
         Command::JobCleaned { job } => job::cleaned(state, *job),
         Command::Group(commands) => Ok(Outcome::Group(commands.iter().map(|command| apply(state, command)).collect())),

@@ -4,7 +4,7 @@
 #![allow(missing_docs, reason = "fields are named after the catalog objects they become")]
 
 use crate::catalog::cluster::{Access, User};
-use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreTarget};
+use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreOptions, RestoreTarget};
 use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TabletId, TransactionId};
 use coffer_stdx::{Error, ErrorKind};
 use coffer_table::{KeyRange, Schema};
@@ -121,6 +121,12 @@ pub enum Command {
         to: RestoreStep,
         now_ms: u64,
     },
+    /// A backend was lost: other backends take over its replicas of a restore. Sorted by tablet.
+    MoveReplicas {
+        job: JobId,
+        from: BackendId,
+        to: Vec<(TabletId, BackendId)>,
+    },
     /// Download tasks are done.
     DownloadDone {
         job: JobId,
@@ -228,6 +234,10 @@ pub struct NewBackup {
     pub timeout_s: u64,
     pub pack_prefix: String,
     pub now_ms: u64,
+    #[serde(default)]
+    pub metadata_only: bool,
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// RESTORE. The targets carry placeholder ids: `apply` gives new ids to tables, partitions and tablets in order and
@@ -241,11 +251,16 @@ pub struct NewRestore {
     pub objects: String,
     pub properties: BTreeMap<String, String>,
     pub timeout_s: u64,
+    #[serde(with = "super::compact")]
     pub targets: Vec<RestoreTarget>,
     pub manifests: Vec<String>,
     pub bytes: u64,
     pub files: u64,
     pub now_ms: u64,
+    #[serde(default)]
+    pub options: RestoreOptions,
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// Where a restore goes next; `Committing` is the entry that switches the catalog.

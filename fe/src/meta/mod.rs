@@ -3,5 +3,6 @@
 
 pub mod apply;
 pub mod command;
+mod compact;
 pub mod state;
 pub mod view;

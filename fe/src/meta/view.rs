@@ -119,7 +119,16 @@ impl State {
     pub fn restore_into(&self, table: TableId) -> Option<&crate::catalog::job::RestoreJob> {
         self.restores
             .values()
-            .find(|job| !job.state.is_over() && job.targets.iter().any(|target| target.into == Some(table)))
+            .find(|job| !job.state.is_over() && job.targets.iter().any(|target| target.changes(table)))
+    }
+
+    /// The restore that keeps loads out of a partition: it will be overwritten or dropped, and loads were not allowed.
+    pub fn restore_over(&self, table: TableId, partition: &Partition) -> Option<&crate::catalog::job::RestoreJob> {
+        let job = self.restore_into(table).filter(|job| !job.options.allow_load)?;
+        let target = job.targets.iter().find(|target| target.into == Some(table))?;
+        let mut named = target.table.partitions.values();
+        let overwritten = named.any(|restored| restored.name.eq_ignore_ascii_case(&partition.name));
+        (overwritten || job.options.clean_partitions).then_some(job)
     }
 
     /// The restore that will create a table of this name, if one runs.
@@ -127,7 +136,7 @@ impl State {
         self.restores.values().find(|job| {
             job.db == db
                 && !job.state.is_over()
-                && job.targets.iter().any(|target| target.into.is_none() && target.table.name == name)
+                && job.targets.iter().any(|target| target.is_new() && target.table.name == name)
         })
     }
 

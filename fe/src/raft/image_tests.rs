@@ -80,6 +80,8 @@ fn sample() -> State {
         timeout_s: 600,
         pack_prefix: "ab".to_owned(),
         now_ms: 100,
+        metadata_only: false,
+        warnings: Vec::new(),
     };
     created(&mut state, &Command::CreateBackup(backup));
     state

@@ -60,6 +60,8 @@ pub enum Statement {
     CancelBackup(Option<String>),
     /// CANCEL RESTORE [FROM db].
     CancelRestore(Option<String>),
+    /// DROP SNAPSHOT.
+    DropSnapshot(DropSnapshot),
 }
 
 /// CREATE TABLE [IF NOT EXISTS] name (columns) [ENGINE=OLAP] [DUPLICATE KEY(...)] [COMMENT] [PARTITION BY ...]
@@ -282,6 +284,15 @@ pub struct Backup {
     pub repository: String,
     pub objects: Objects,
     pub properties: Properties,
+}
+
+/// DROP SNAPSHOT label {ON | FROM} repo [WHERE TIMESTAMP = "..."].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropSnapshot {
+    pub label: String,
+    pub repository: String,
+    /// All of the label when absent.
+    pub timestamp: Option<String>,
 }
 
 /// RESTORE SNAPSHOT [db.]label FROM repo.

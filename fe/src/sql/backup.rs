@@ -1,6 +1,6 @@
 //! BACKUP, RESTORE, and cancelling them.
 
-use super::ast::{Backup, ObjectName, Objects, Restore, Statement, TableRef};
+use super::ast::{Backup, DropSnapshot, ObjectName, Objects, Restore, Statement, TableRef};
 use super::cursor::Cursor;
 use super::names;
 use crate::error::{Error, Result};
@@ -42,6 +42,26 @@ pub(super) fn cancel(cursor: &mut Cursor<'_>) -> Result<Statement> {
     } else {
         Err(super::known::refuse(cursor))
     }
+}
+
+/// `DROP SNAPSHOT label {ON | FROM} repo [WHERE TIMESTAMP = "..."]`, behind DROP.
+pub(super) fn drop_snapshot(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    let label = label(cursor)?;
+    if let Some(database) = label.database {
+        return Err(Error::invalid(format!(
+            "Cannot specify database name in DROP SNAPSHOT: {database}.{}. A label belongs to a repository",
+            label.name
+        )));
+    }
+    cursor.need_one_of(&["ON", "FROM"])?;
+    let repository = cursor.name("a repository name")?;
+    let mut timestamp = None;
+    if cursor.eat("WHERE") {
+        cursor.need("TIMESTAMP")?;
+        cursor.need_token(&Token::Eq)?;
+        timestamp = Some(cursor.string("a quoted timestamp")?);
+    }
+    Ok(Statement::DropSnapshot(DropSnapshot { label: label.name, repository, timestamp }))
 }
 
 fn label(cursor: &mut Cursor<'_>) -> Result<ObjectName> {

@@ -80,6 +80,9 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Statement> {
         table::drop_database(cursor)
     } else if cursor.eat_all(&["DROP", "TABLE"]) {
         table::drop_table(cursor)
+    } else if cursor.is("DROP") && cursor.is_nth(1, "SNAPSHOT") {
+        cursor.skip();
+        backup::drop_snapshot(cursor)
     } else if cursor.eat("TRUNCATE") {
         table::truncate(cursor)
     } else if cursor.eat_all(&["ALTER", "TABLE"]) {

@@ -1,5 +1,6 @@
-//! BACKUP and CANCEL BACKUP. The statement ends when the job is recorded; the job goes on by itself.
+//! BACKUP, CANCEL BACKUP and DROP SNAPSHOT. The statement ends when the job is recorded; the job goes on by itself.
 
+mod drop;
 mod objects;
 pub mod properties;
 #[cfg(test)]
@@ -9,7 +10,7 @@ pub(in crate::exec) mod snapshots;
 
 use crate::catalog::job::JobError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::answer::Answer;
+use crate::exec::answer::{Answer, Done};
 use crate::exec::context::Context;
 use crate::exec::privilege::need_admin;
 use crate::exec::repository;
@@ -23,12 +24,14 @@ use coffer_repo::PackPrefix;
 use coffer_repo::layout::{check_label, timestamp_text};
 use coffer_stdx::time::now_ms;
 
+pub use drop::drop_snapshot;
+
 /// BACKUP SNAPSHOT.
 pub async fn backup(context: &Context, session: &Session, statement: Backup) -> Result<Answer> {
     let label = &statement.label.name;
     check_label(label)?;
-    let timeout_s = properties::for_backup(&statement.properties, context.config.job_timeout_s)?;
-    let (repository, db, objects) = context.meta.view(|state| {
+    let options = properties::for_backup(&statement.properties, context.config.job_timeout_s)?;
+    let (repository, db, (objects, warnings)) = context.meta.view(|state| {
         let repository = state.repository(&statement.repository)?.clone();
         let current = session.database.as_deref();
         let database = state.database_or_current(statement.label.database.as_deref(), current)?;
@@ -57,12 +60,19 @@ pub async fn backup(context: &Context, session: &Session, statement: Backup) -> 
         repository: repository.id,
         objects,
         timestamp,
-        timeout_s,
+        timeout_s: options.timeout_s,
         pack_prefix: PackPrefix::random().to_string(),
         now_ms,
+        metadata_only: options.metadata_only,
+        warnings: warnings.clone(),
     };
     context.meta.propose(Command::CreateBackup(new)).await?;
-    Ok(Answer::ok())
+    Ok(accepted(warnings))
+}
+
+/// `Query OK`, with what the client should know.
+pub(in crate::exec) fn accepted(warnings: Vec<String>) -> Answer {
+    Answer::Done(Done { warnings, ..Done::default() })
 }
 
 /// The second of `now_ms`, or the first one after it that no job we remember took for the same label: what a cancelled job

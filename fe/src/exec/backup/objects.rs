@@ -8,12 +8,14 @@ use crate::sql::ast::{Objects, TableRef};
 /// Table names, each with partition names (empty: all of them); an empty list means every table.
 pub(super) type Chosen = Vec<(String, Vec<String>)>;
 
-/// What `objects` names in a database.
-pub(super) fn choose(database: &Database, objects: &Objects) -> Result<Chosen> {
+/// What `objects` names in a database, and what is to be said about names that name nothing.
+pub(super) fn choose(database: &Database, objects: &Objects) -> Result<(Chosen, Vec<String>)> {
+    let mut warnings = Vec::new();
     let chosen = match objects {
-        Objects::All => return Ok(Vec::new()),
+        Objects::All => return Ok((Vec::new(), warnings)),
         Objects::On(tables) => tables.iter().map(|named| on(database, named)).collect::<Result<Chosen>>()?,
         Objects::Exclude(tables) => {
+            warnings = tables.iter().flat_map(|named| nothing_excluded(database, named)).collect();
             let mut all: Vec<&Table> = database.tables.values().collect();
             all.sort_by(|left, right| left.name.cmp(&right.name));
             all.into_iter().filter_map(|table| without(table, tables)).collect()
@@ -22,7 +24,15 @@ pub(super) fn choose(database: &Database, objects: &Objects) -> Result<Chosen> {
     if chosen.is_empty() {
         return Err(Error::invalid(format!("nothing of database '{}' is left to back up", database.name)));
     }
-    Ok(chosen)
+    Ok((chosen, warnings))
+}
+
+fn nothing_excluded(database: &Database, named: &TableRef) -> Vec<String> {
+    let Some(table) = database.table(&named.table) else {
+        return vec![format!("EXCLUDE: there is no table '{}' in database '{}'", named.table, database.name)];
+    };
+    let unknown = named.partitions.iter().filter(|name| table.partition(name).is_none());
+    unknown.map(|name| format!("EXCLUDE: there is no partition '{name}' in table '{}'", table.name)).collect()
 }
 
 fn on(database: &Database, named: &TableRef) -> Result<(String, Vec<String>)> {
@@ -60,7 +70,7 @@ mod tests {
 
     fn choice(objects: Objects) -> Result<String, String> {
         let database = database(vec![table("b", &["p1", "p2"]), table("a", &["q"])]);
-        let chosen = choose(&database, &objects).map_err(|error| error.message().to_owned())?;
+        let (chosen, _) = choose(&database, &objects).map_err(|error| error.message().to_owned())?;
         Ok(chosen.into_iter().map(|(table, partitions)| format!("{table}{partitions:?}")).collect::<Vec<_>>().join(" "))
     }
 
@@ -74,6 +84,17 @@ mod tests {
         assert_eq!(choice(Objects::On(vec![named("a", &[]), named("b", &["P2"])])), Ok("a[] b[\"p2\"]".to_owned()));
         assert_eq!(choice(Objects::On(vec![named("x", &[])])), Err("Unknown table 'x'".to_owned()));
         assert!(choice(Objects::On(vec![named("b", &["p9"])])).unwrap_err().contains("Unknown partition p9"));
+    }
+
+    #[test]
+    fn names_that_exclude_nothing_are_told() {
+        let database = database(vec![table("b", &["p1", "p2"]), table("a", &["q"])]);
+        let excluded = Objects::Exclude(vec![named("x", &[]), named("b", &["p1", "p9"])]);
+        let (_, warnings) = choose(&database, &excluded).unwrap();
+        assert_eq!(
+            warnings,
+            ["EXCLUDE: there is no table 'x' in database 'd'", "EXCLUDE: there is no partition 'p9' in table 'b'"]
+        );
     }
 
     #[test]

@@ -30,8 +30,17 @@ pub fn none_left(kind: &str, properties: &Properties) -> Result<()> {
     Err(Error::invalid(format!("Unknown {kind} job properties: [{}]", keys.join(", "))))
 }
 
-/// The timeout of a BACKUP, after a check of its other properties.
-pub fn for_backup(properties: &Properties, default_timeout_s: u64) -> Result<u64> {
+/// Checked properties of a BACKUP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupOptions {
+    /// Seconds.
+    pub timeout_s: u64,
+    /// Tables without their rows.
+    pub metadata_only: bool,
+}
+
+/// Check the properties of a BACKUP.
+pub fn for_backup(properties: &Properties, default_timeout_s: u64) -> Result<BackupOptions> {
     let mut left = lower_keys(properties);
     match left.remove("type").map(|value| (value.to_ascii_lowercase(), value)) {
         None => {}
@@ -41,32 +50,32 @@ pub fn for_backup(properties: &Properties, default_timeout_s: u64) -> Result<u64
         }
         Some((_, value)) => return Err(Error::invalid(format!("Invalid backup job type: {value}"))),
     }
-    let timeout = timeout(left.remove("timeout"), default_timeout_s)?;
-    match left.remove("content").map(|value| (value.to_ascii_lowercase(), value)) {
-        None => {}
-        Some((content, _)) if content == "all" => {}
-        Some((content, _)) if content == "metadata_only" => {
-            return Err(Error::not_supported("backup job content metadata_only is not supported yet"));
-        }
+    let timeout_s = timeout(left.remove("timeout"), default_timeout_s)?;
+    let metadata_only = match left.remove("content").map(|value| (value.to_ascii_lowercase(), value)) {
+        None => false,
+        Some((content, _)) if content == "all" => false,
+        Some((content, _)) if content == "metadata_only" => true,
         Some((_, value)) => return Err(Error::invalid(format!("Invalid backup job content:{value}"))),
-    }
+    };
     none_left("backup", &left)?;
-    Ok(timeout)
+    Ok(BackupOptions { timeout_s, metadata_only })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<u64, String> {
+    fn read(pairs: &[(&str, &str)]) -> Result<BackupOptions, String> {
         let properties = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         for_backup(&properties, 86_400).map_err(|error| error.message().to_owned())
     }
 
     #[test]
     fn known_properties_are_taken_in_any_case() {
-        assert_eq!(read(&[]), Ok(86_400));
-        assert_eq!(read(&[("TYPE", "FULL"), ("Timeout", "600"), ("content", "All")]), Ok(600));
+        let options = |timeout_s, metadata_only| Ok(BackupOptions { timeout_s, metadata_only });
+        assert_eq!(read(&[]), options(86_400, false));
+        assert_eq!(read(&[("TYPE", "FULL"), ("Timeout", "600"), ("content", "All")]), options(600, false));
+        assert_eq!(read(&[("content", "METADATA_ONLY")]), options(86_400, true));
     }
 
     #[test]
@@ -76,7 +85,6 @@ mod tests {
             ("type", "x", "Invalid backup job type: x"),
             ("timeout", "599", "timeout must be at least 10 min"),
             ("timeout", "1h", "Invalid timeout format: 1h"),
-            ("content", "metadata_only", "backup job content metadata_only is not supported yet"),
             ("content", "some", "Invalid backup job content:some"),
             ("colour", "blue", "Unknown backup job properties: [colour]"),
         ] {

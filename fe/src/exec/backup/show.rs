@@ -16,7 +16,7 @@ use std::fmt::Display;
 /// Tasks listed in one cell.
 const MAX_LISTED: usize = 100;
 
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 22] = [
     "JobId",
     "SnapshotName",
     "DbName",
@@ -33,10 +33,12 @@ const COLUMNS: [&str; 20] = [
     "Timeout",
     "BytesDone",
     "BytesTotal",
-    "Files",
+    "FilesDone",
+    "FilesTotal",
     "Rows",
     "Rate",
     "TimeLeft",
+    "Warnings",
 ];
 
 /// The jobs of a database, oldest first.
@@ -66,7 +68,7 @@ fn row(context: &Context, job: &BackupJob) -> Vec<Option<String>> {
         Some(job.label.clone()),
         Some(job.db_name.clone()),
         Some(job.state.name().to_owned()),
-        Some(objects(&job.db_name, &job.objects)),
+        Some(objects(&job.db_name, &job.objects, context.config.show_default_cluster)),
         time(job.times.created),
         time(job.times.snapshot_finished),
         time(job.times.transfer_finished),
@@ -78,15 +80,18 @@ fn row(context: &Context, job: &BackupJob) -> Vec<Option<String>> {
         Some(job.timeout_s.to_string()),
         Some(transfer.done.to_string()),
         Some(transfer.total.to_string()),
+        Some(files_done(job, &progress).to_string()),
         Some(job.files.max(progress.files).to_string()),
         Some(job.rows.to_string()),
         transfer.rate(),
         transfer.time_left(running),
+        Some(job.warnings.join("; ")),
     ]
 }
 
-/// `[db.t]`, `[db.t PARTITION (p1, p2)]`, joined by a comma.
-fn objects(database: &str, objects: &[(String, Vec<String>)]) -> String {
+/// `[db.t]`, `[db.t PARTITION (p1, p2)]`, joined by a comma; `[default_cluster:db.t]` for those who want it.
+fn objects(database: &str, objects: &[(String, Vec<String>)], cluster: bool) -> String {
+    let database = if cluster { format!("default_cluster:{database}") } else { database.to_owned() };
     let one = |(table, partitions): &(String, Vec<String>)| {
         if partitions.is_empty() {
             format!("[{database}.{table}]")
@@ -121,6 +126,20 @@ fn transfer(job: &BackupJob, progress: &JobProgress) -> Transfer {
         | BackupState::Cancelled => 0,
     };
     Transfer::new(done, job.bytes.max(progress.bytes), progress)
+}
+
+fn files_done(job: &BackupJob, progress: &JobProgress) -> u64 {
+    match &job.state {
+        BackupState::Uploading { parts } => {
+            let recorded = parts.values().filter_map(|part| part.done.as_ref()).map(|done| done.files);
+            (recorded.sum::<u64>() + progress.moving_files()).min(job.files)
+        }
+        BackupState::SaveMeta { .. } | BackupState::UploadInfo { .. } | BackupState::Finished => job.files,
+        BackupState::Pending
+        | BackupState::Snapshoting
+        | BackupState::UploadSnapshot { .. }
+        | BackupState::Cancelled => 0,
+    }
 }
 
 /// `NULL` for a time that has not come.
@@ -227,7 +246,8 @@ mod tests {
     #[test]
     fn objects_are_bracketed() {
         let all = [("t1".to_owned(), Vec::new()), ("t2".to_owned(), vec!["p1".to_owned(), "p2".to_owned()])];
-        assert_eq!(objects("d", &all), "[d.t1], [d.t2 PARTITION (p1, p2)]");
+        assert_eq!(objects("d", &all, false), "[d.t1], [d.t2 PARTITION (p1, p2)]");
+        assert_eq!(objects("d", &all[..1], true), "[default_cluster:d.t1]");
     }
 
     #[test]

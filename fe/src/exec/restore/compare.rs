@@ -6,8 +6,8 @@ use crate::exec::ddl::COLOCATE_WITH;
 use coffer_repo::{PartitionMeta, TableMeta};
 use coffer_table::Column;
 
-/// Check a whole table.
-pub(super) fn fits(existing: &Table, wanted: &TableMeta) -> Result<()> {
+/// Check a whole table. `alone`: partitions that are not restored do not stay, so none of them is in the way.
+pub(super) fn fits(existing: &Table, wanted: &TableMeta, alone: bool) -> Result<()> {
     let name = &existing.name;
     if existing.properties.contains_key(COLOCATE_WITH) {
         return Err(Error::conflict(format!("Not support to restore to local table {name} with colocate group.")));
@@ -18,7 +18,7 @@ pub(super) fn fits(existing: &Table, wanted: &TableMeta) -> Result<()> {
     if let Some(difference) = first_difference(existing, wanted) {
         return Err(Error::conflict(format!("Table {name} already exist but with different schema: {difference}")));
     }
-    wanted.partitions.iter().try_for_each(|partition| partition_fits(existing, partition))
+    wanted.partitions.iter().try_for_each(|partition| partition_fits(existing, partition, alone))
 }
 
 fn first_difference(existing: &Table, wanted: &TableMeta) -> Option<String> {
@@ -51,9 +51,12 @@ fn shown(column: &Column) -> String {
     format!("'{} {}{null}{key}'", column.name, column.kind)
 }
 
-fn partition_fits(existing: &Table, wanted: &PartitionMeta) -> Result<()> {
+fn partition_fits(existing: &Table, wanted: &PartitionMeta, alone: bool) -> Result<()> {
     let (table, name) = (&existing.name, &wanted.name);
     let Some(here) = counterpart(existing, wanted) else {
+        if alone {
+            return Ok(());
+        }
         let clashes = |other: &Partition| match (&other.range, &wanted.range) {
             (Some(other), Some(wanted)) => other.overlaps(wanted),
             (None, _) | (_, None) => true,
@@ -102,7 +105,7 @@ mod tests {
         let mut existing = table("b", &["p1", "p2"]);
         let mut wanted = table_meta(&existing);
         change(&mut existing, &mut wanted);
-        fits(&existing, &wanted).map_or_else(|error| error.message().to_owned(), |()| String::new())
+        fits(&existing, &wanted, false).map_or_else(|error| error.message().to_owned(), |()| String::new())
     }
 
     #[test]
@@ -112,6 +115,15 @@ mod tests {
         assert_eq!(refusal(|here, _| here.schema.columns[1].name = "V".to_owned()), "");
         // A partition that does not exist here and overlaps none.
         assert_eq!(refusal(|here, _| here.partitions.retain(|_, partition| partition.name == "p1")), "");
+    }
+
+    #[test]
+    fn partitions_that_go_are_not_in_the_way() {
+        let existing = table("b", &["p1", "p2"]);
+        let mut wanted = table_meta(&existing);
+        wanted.partitions[1].name = "p3".to_owned();
+        assert!(fits(&existing, &wanted, false).is_err());
+        assert_eq!(fits(&existing, &wanted, true), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! snapshot does not have, a table here that differs, too few backends, too little space.
 
 mod compare;
+mod notes;
 mod plan;
 mod properties;
 #[cfg(test)]
@@ -12,11 +13,11 @@ mod select;
 mod show;
 
 use crate::catalog::cluster::Repository;
-use crate::catalog::job::RestoreTarget;
+use crate::catalog::job::{RestoreOptions, RestoreTarget};
 use crate::catalog::table::FIRST_VERSION;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::answer::Answer;
-use crate::exec::backup::{cancel_job, snapshots};
+use crate::exec::backup::{accepted, cancel_job, snapshots};
 use crate::exec::context::Context;
 use crate::exec::ddl::{REPLICATION_NUM, living};
 use crate::exec::privilege::need_admin;
@@ -44,14 +45,23 @@ pub async fn restore(context: &Context, session: &Session, statement: Restore) -
         }
     })?;
     let (info, meta) = read(context, &repository, label, &options.timestamp).await?;
-    let selected = select::select(meta, &statement.objects, label)?;
+    let mut warnings = select::nothing_excluded(&meta, &statement.objects, label);
+    let mut selected = select::select(meta, &statement.objects, label)?;
+    selected.iter_mut().for_each(|one| one.without_rows = info.content == Content::MetadataOnly);
     let shown: Vec<(String, Vec<String>)> = selected
         .iter()
         .map(|one| (one.name.clone(), one.table.partitions.iter().map(|partition| partition.name.clone()).collect()))
         .collect();
+    let mut after = RestoreOptions { allow_load: options.allow_load, ..RestoreOptions::default() };
+    after.clean_partitions = options.clean_partitions;
     let targets = context.meta.view(|state| {
         let database = state.databases.get(&db).ok_or_else(|| Error::not_found("the database was dropped"))?;
-        plan::targets(selected, database, &options, &mut living(context, state))
+        let targets = plan::targets(selected.clone(), database, &options, &mut living(context, state))?;
+        warnings.extend(notes::about(&selected, &targets, database, &options));
+        if options.clean_tables {
+            after.drop_tables = notes::dropped_tables(database, &targets);
+        }
+        Ok::<_, Error>(targets)
     })?;
     check_space(context, &targets, &info)?;
     let replicas = plan::replicas_with_files(&targets);
@@ -74,9 +84,11 @@ pub async fn restore(context: &Context, session: &Session, statement: Restore) -
         bytes: share(info.totals.bytes),
         files: share(info.totals.files),
         now_ms: now_ms(),
+        options: after,
+        warnings: warnings.clone(),
     };
     context.meta.propose(Command::CreateRestore(new)).await?;
-    Ok(Answer::ok())
+    Ok(accepted(warnings))
 }
 
 /// What describes a snapshot.
@@ -92,19 +104,13 @@ async fn read(
         let meta = open.read_meta(&info).await?;
         Ok::<_, Error>((info, meta))
     };
-    let (info, meta) = repository::within("the repository", reading).await.map_err(|error| {
+    repository::within("the repository", reading).await.map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::NotFound | ErrorKind::Invalid => ". Maybe specified wrong backup timestamp",
             _ => "",
         };
         Error::new(error.kind(), format!("Failed to get info of snapshot '{label}' because: {error}{hint}"))
-    })?;
-    match info.content {
-        Content::All => Ok((info, meta)),
-        Content::MetadataOnly => Err(Error::not_supported(format!(
-            "snapshot '{label}' has metadata only: restoring it is not supported yet"
-        ))),
-    }
+    })
 }
 
 /// Each backend must have room for its share; what it reported last counts.

@@ -4,7 +4,7 @@
 //! partition, and of a tablet among all of its table; `apply` gives real ones.
 
 use super::compare::{counterpart, fits};
-use super::properties::{Options, Replicas};
+use super::properties::{Options, Overwrite, Replicas};
 use super::select::Selected;
 use crate::catalog::database::Database;
 use crate::catalog::job::RestoreTarget;
@@ -31,10 +31,13 @@ pub(super) fn targets(
 }
 
 fn target(wanted: Selected, database: &Database, options: &Options, places: &mut Places) -> Result<RestoreTarget> {
-    let existing = database.table(&wanted.name);
-    if let Some(existing) = existing {
-        fits(existing, &wanted.table)?;
+    let found = database.table(&wanted.name);
+    if let Some(existing) = found.filter(|_| options.overwrite != Overwrite::Anything) {
+        let alone = options.clean_partitions || options.overwrite == Overwrite::Table;
+        fits(existing, &wanted.table, alone)?;
     }
+    // A table that is replaced as a whole says nothing about the new one.
+    let existing = found.filter(|_| options.overwrite == Overwrite::Partitions);
     let mut partitions = Map::new();
     let mut sources = Vec::new();
     for (at, meta) in (0..).zip(&wanted.table.partitions) {
@@ -54,14 +57,15 @@ fn target(wanted: Selected, database: &Database, options: &Options, places: &mut
             None if wanted.table.partition_columns.is_empty() => wanted.name.clone(),
             None => meta.name.clone(),
         };
+        let version = if wanted.without_rows { FIRST_VERSION } else { meta.visible_version };
         let partition = Partition {
             id: PartitionId(at),
             name,
             range: meta.range.clone(),
             replication_num: replicas,
-            visible_version: meta.visible_version,
+            visible_version: version,
             visible_ms: 0,
-            committed_version: meta.visible_version,
+            committed_version: version,
             tablets,
         };
         partitions.insert(partition.id, partition);
@@ -78,7 +82,8 @@ fn target(wanted: Selected, database: &Database, options: &Options, places: &mut
         created_ms: 0,
         partitions,
     };
-    Ok(RestoreTarget { table, into: existing.map(|table| table.id), sources })
+    let replaces = found.filter(|_| existing.is_none()).map(|table| table.id);
+    Ok(RestoreTarget { table, into: existing.map(|table| table.id), sources, replaces })
 }
 
 /// Replicas of one partition: as asked for; else those of the partition it replaces; else those of the backup.
@@ -111,7 +116,9 @@ fn replicas(
 /// As in the backup, but out of its colocate group, and with dynamic partitions asleep unless asked otherwise: they would
 /// drop what was just restored.
 fn properties(mut properties: BTreeMap<String, String>, options: &Options, replicas: u32) -> BTreeMap<String, String> {
-    properties.remove(COLOCATE_WITH);
+    if !options.reserve_colocate {
+        properties.remove(COLOCATE_WITH);
+    }
     if !options.reserve_dynamic && properties.keys().any(|key| key.starts_with(DYNAMIC_PREFIX)) {
         properties.insert(DYNAMIC_ENABLE.to_owned(), "false".to_owned());
     }
@@ -133,12 +140,21 @@ mod tests {
     use crate::exec::restore::sample::table_meta;
     use coffer_proto::ids::BackendId;
 
-    const PLAIN: Options =
-        Options { timestamp: String::new(), replicas: Replicas::AsBackedUp, reserve_dynamic: false, timeout_s: 1 };
+    const PLAIN: Options = Options {
+        timestamp: String::new(),
+        replicas: Replicas::AsBackedUp,
+        reserve_dynamic: false,
+        reserve_colocate: false,
+        allow_load: false,
+        clean_tables: false,
+        clean_partitions: false,
+        overwrite: Overwrite::Partitions,
+        timeout_s: 1,
+    };
 
     fn plan(name: &str, backed_up: &Table, existing: Vec<Table>, options: &Options) -> Result<RestoreTarget, String> {
         let mut places = Places::new([(BackendId(1), 0), (BackendId(2), 0)]);
-        let selected = vec![Selected { table: table_meta(backed_up), name: name.to_owned() }];
+        let selected = vec![Selected { table: table_meta(backed_up), name: name.to_owned(), without_rows: false }];
         let targets = targets(selected, &database(existing), options, &mut places);
         Ok(targets.map_err(|error| error.message().to_owned())?.remove(0))
     }
@@ -187,7 +203,33 @@ mod tests {
         }
         let properties = plan("b", &old, Vec::new(), &PLAIN).unwrap().table.properties;
         assert_eq!((properties.get(COLOCATE_WITH), properties[DYNAMIC_ENABLE].as_str()), (None, "false"));
-        let reserved = Options { reserve_dynamic: true, ..PLAIN };
-        assert_eq!(plan("b", &old, Vec::new(), &reserved).unwrap().table.properties[DYNAMIC_ENABLE], "true");
+        let reserved = Options { reserve_dynamic: true, reserve_colocate: true, ..PLAIN };
+        let kept = plan("b", &old, Vec::new(), &reserved).unwrap().table.properties;
+        assert_eq!((kept[DYNAMIC_ENABLE].as_str(), kept[COLOCATE_WITH].as_str()), ("true", "g"));
+    }
+
+    #[test]
+    fn a_whole_table_is_replaced_when_that_is_asked_for_and_anything_only_by_force() {
+        let old = table("b", &["p1"]);
+        let mut here = table("b", &["p1", "p2"]);
+        let with = |overwrite| Options { overwrite, ..PLAIN };
+        let target = plan("b", &old, vec![here.clone()], &with(Overwrite::Table)).unwrap();
+        assert_eq!((target.into, target.replaces), (None, Some(here.id)));
+        assert_eq!(plan("b", &old, Vec::new(), &with(Overwrite::Table)).unwrap().replaces, None);
+        here.schema.columns[1].kind = coffer_table::ColumnType::BigInt;
+        let error = plan("b", &old, vec![here.clone()], &with(Overwrite::Table)).unwrap_err();
+        assert!(error.contains("already exist but with different schema"), "{error}");
+        let target = plan("b", &old, vec![here.clone()], &with(Overwrite::Anything)).unwrap();
+        assert_eq!((target.replaces, target.table.schema), (Some(here.id), old.schema));
+    }
+
+    #[test]
+    fn what_was_backed_up_without_rows_comes_back_empty() {
+        let selected =
+            vec![Selected { table: table_meta(&table("b", &["p1"])), name: "b".to_owned(), without_rows: true }];
+        let mut places = Places::new([(BackendId(1), 0)]);
+        let targets = targets(selected, &database(Vec::new()), &PLAIN, &mut places).unwrap();
+        assert!(targets[0].table.partitions.values().all(|partition| partition.visible_version == FIRST_VERSION));
+        assert_eq!(replicas_with_files(&targets), 0);
     }
 }

@@ -6,16 +6,8 @@ use crate::limits::MAX_REPLICAS;
 use crate::sql::ast::Properties;
 
 const DEFAULT_TAG: &str = "tag.location.default";
-/// Known switches that Coffer does not have yet; false is fine.
-const NOT_YET: [&str; 7] = [
-    "allow_load",
-    "atomic_restore",
-    "clean_partitions",
-    "clean_tables",
-    "force_replace",
-    "is_being_synced",
-    "reserve_colocate",
-];
+/// A switch of replication between clusters of the classic system; false is fine.
+const IS_BEING_SYNCED: &str = "is_being_synced";
 /// Known settings without a meaning here.
 const NEVER: [&str; 3] = ["medium_allocation_mode", "storage_medium", "storage_vault_name"];
 
@@ -30,6 +22,17 @@ pub(super) enum Replicas {
     Number(u32),
 }
 
+/// What becomes of an existing table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overwrite {
+    /// It takes the restored partitions and keeps its others.
+    Partitions,
+    /// A table with the same columns and partitions takes its place (`atomic_restore`).
+    Table,
+    /// Any table takes its place (`atomic_restore` with `force_replace`).
+    Anything,
+}
+
 /// Checked properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
@@ -39,6 +42,16 @@ pub(super) struct Options {
     pub(super) replicas: Replicas,
     /// Keep `dynamic_partition.enable` as it was.
     pub(super) reserve_dynamic: bool,
+    /// Keep `colocate_with` of new tables.
+    pub(super) reserve_colocate: bool,
+    /// Let loads into overwritten tables go on until COMMIT.
+    pub(super) allow_load: bool,
+    /// Drop the tables of the database that are not restored.
+    pub(super) clean_tables: bool,
+    /// Drop the partitions of restored tables that are not restored.
+    pub(super) clean_partitions: bool,
+    /// What becomes of an existing table.
+    pub(super) overwrite: Overwrite,
     /// Seconds.
     pub(super) timeout_s: u64,
 }
@@ -58,10 +71,17 @@ pub(super) fn read(properties: &Properties, default_timeout_s: u64) -> Result<Op
     {
         return Err(Error::invalid(format!("Invalid meta version format: {value}")));
     }
-    for key in NOT_YET {
-        if switch(key, left.remove(key))? {
-            return Err(Error::not_supported(format!("restore property {key} is not supported yet")));
-        }
+    let mut flag = |key: &str| switch(key, left.remove(key));
+    let (allow_load, reserve_colocate) = (flag("allow_load")?, flag("reserve_colocate")?);
+    let (clean_tables, clean_partitions) = (flag("clean_tables")?, flag("clean_partitions")?);
+    let overwrite = match (flag("atomic_restore")?, flag("force_replace")?) {
+        (false, false) => Overwrite::Partitions,
+        (true, false) => Overwrite::Table,
+        (true, true) => Overwrite::Anything,
+        (false, true) => return Err(Error::invalid("force_replace can only be used with atomic_restore")),
+    };
+    if flag(IS_BEING_SYNCED)? {
+        return Err(Error::not_supported(format!("restore property {IS_BEING_SYNCED} is not supported")));
     }
     if let Some(key) = NEVER.iter().find(|key| left.contains_key(**key)) {
         return Err(Error::not_supported(format!("restore property {key} is not supported")));
@@ -72,7 +92,17 @@ pub(super) fn read(properties: &Properties, default_timeout_s: u64) -> Result<Op
         Some(number) => Replicas::Number(number),
         None => Replicas::AsBackedUp,
     };
-    Ok(Options { timestamp, replicas, reserve_dynamic, timeout_s })
+    Ok(Options {
+        timestamp,
+        replicas,
+        reserve_dynamic,
+        reserve_colocate,
+        allow_load,
+        clean_tables,
+        clean_partitions,
+        overwrite,
+        timeout_s,
+    })
 }
 
 fn switch(key: &str, value: Option<String>) -> Result<bool> {
@@ -120,6 +150,14 @@ mod tests {
         let all = [("Reserve_Replica", "TRUE"), ("replication_num", "2"), ("reserve_dynamic_partition_enable", "true")];
         let reserved = with(&all).unwrap();
         assert_eq!((reserved.replicas, reserved.reserve_dynamic), (Replicas::Reserved, true));
+        let switches = [("allow_load", "true"), ("clean_tables", "TRUE"), ("clean_partitions", "true")];
+        let set = with(&switches).unwrap();
+        assert!(set.allow_load && set.clean_tables && set.clean_partitions && !set.reserve_colocate);
+        assert_eq!(set.overwrite, Overwrite::Partitions);
+        assert!(with(&[("reserve_colocate", "true")]).unwrap().reserve_colocate);
+        assert_eq!(with(&[("atomic_restore", "true")]).unwrap().overwrite, Overwrite::Table);
+        let forced = with(&[("atomic_restore", "true"), ("force_replace", "true")]).unwrap();
+        assert_eq!(forced.overwrite, Overwrite::Anything);
         assert!(with(&[("meta_version", "-1"), ("allow_load", "false"), ("timeout", "700")]).is_ok());
     }
 
@@ -133,7 +171,9 @@ mod tests {
             ("reserve_replica", "yes", "Invalid boolean property reserve_replica value: yes"),
             ("timeout", "1", "timeout must be at least 10 min"),
             ("meta_version", "x", "Invalid meta version format: x"),
-            ("clean_tables", "true", "restore property clean_tables is not supported yet"),
+            ("clean_tables", "1", "Invalid boolean property clean_tables value: 1"),
+            ("force_replace", "true", "force_replace can only be used with atomic_restore"),
+            ("is_being_synced", "true", "restore property is_being_synced is not supported"),
             ("storage_medium", "ssd", "restore property storage_medium is not supported"),
             ("colour", "blue", "Unknown restore job properties: [colour]"),
         ] {

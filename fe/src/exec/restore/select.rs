@@ -11,6 +11,8 @@ pub(super) struct Selected {
     pub(super) table: TableMeta,
     /// Its name here.
     pub(super) name: String,
+    /// The snapshot has no rows.
+    pub(super) without_rows: bool,
 }
 
 /// What `objects` names in a snapshot.
@@ -26,8 +28,25 @@ pub(super) fn select(meta: SnapshotMeta, objects: &Objects, label: &str) -> Resu
     Ok(selected)
 }
 
+/// What is to be said about names of EXCLUDE that name nothing.
+pub(super) fn nothing_excluded(meta: &SnapshotMeta, objects: &Objects, label: &str) -> Vec<String> {
+    let Objects::Exclude(named) = objects else { return Vec::new() };
+    let mut warnings = Vec::new();
+    for named in named {
+        let Some(table) = meta.table(&named.table) else {
+            warnings.push(format!("EXCLUDE: there is no table '{}' in snapshot {label}", named.table));
+            continue;
+        };
+        let there = |name: &&String| table.partitions.iter().any(|other| other.name.eq_ignore_ascii_case(name));
+        for name in named.partitions.iter().filter(|name| !there(name)) {
+            warnings.push(format!("EXCLUDE: there is no partition '{name}' in table '{}' of the snapshot", table.name));
+        }
+    }
+    warnings
+}
+
 fn whole(table: TableMeta) -> Selected {
-    Selected { name: table.name.clone(), table }
+    Selected { name: table.name.clone(), table, without_rows: false }
 }
 
 fn on(meta: &SnapshotMeta, named: &TableRef, label: &str) -> Result<Selected> {
@@ -43,7 +62,8 @@ fn on(meta: &SnapshotMeta, named: &TableRef, label: &str) -> Result<Selected> {
     if !named.partitions.is_empty() {
         table.partitions.retain(|partition| is_named(&named.partitions, &partition.name));
     }
-    Ok(Selected { name: named.alias.clone().unwrap_or_else(|| table.name.clone()), table })
+    let name = named.alias.clone().unwrap_or_else(|| table.name.clone());
+    Ok(Selected { name, ..whole(table) })
 }
 
 /// What EXCLUDE leaves of a table; names that do not exist exclude nothing.
@@ -90,6 +110,16 @@ mod tests {
         assert_eq!(choice(Objects::On(on)), Ok("copy=b(p2) a=a(a)".to_owned()));
         let but = vec![named("a", &[], None), named("b", &["p1"], None), named("x", &[], None)];
         assert_eq!(choice(Objects::Exclude(but)), Ok("b=b(p2)".to_owned()));
+        let but = vec![named("b", &["p1", "p9"], None), named("x", &[], None)];
+        let warnings = nothing_excluded(&meta(), &Objects::Exclude(but), "s");
+        assert_eq!(
+            warnings,
+            [
+                "EXCLUDE: there is no partition 'p9' in table 'b' of the snapshot",
+                "EXCLUDE: there is no table 'x' in snapshot s"
+            ]
+        );
+        assert!(nothing_excluded(&meta(), &Objects::All, "s").is_empty());
         let error = choice(Objects::Exclude(vec![named("a", &[], None), named("b", &["p1", "p2"], None)])).unwrap_err();
         assert_eq!(error, "nothing of snapshot s is left to restore");
     }

@@ -14,7 +14,7 @@ use crate::job::restore::parts;
 use crate::sql::ast::RowFilter;
 use coffer_proto::ids::BackendId;
 
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 28] = [
     "JobId",
     "Label",
     "Timestamp",
@@ -38,13 +38,25 @@ const COLUMNS: [&str; 26] = [
     "Timeout",
     "BytesDone",
     "BytesTotal",
-    "Files",
+    "FilesDone",
+    "FilesTotal",
     "Rate",
     "TimeLeft",
+    "Warnings",
 ];
 /// What BRIEF leaves out: the long ones, and what operators of other systems do not know.
-const NOT_BRIEF: [&str; 8] =
-    ["RestoreObjs", "Progress", "TaskErrMsg", "BytesDone", "BytesTotal", "Files", "Rate", "TimeLeft"];
+const NOT_BRIEF: [&str; 10] = [
+    "RestoreObjs",
+    "Progress",
+    "TaskErrMsg",
+    "BytesDone",
+    "BytesTotal",
+    "FilesDone",
+    "FilesTotal",
+    "Rate",
+    "TimeLeft",
+    "Warnings",
+];
 
 /// The jobs of a database, oldest first.
 pub(super) fn rows(
@@ -110,9 +122,11 @@ fn row(context: &Context, job: &RestoreJob) -> Vec<Option<String>> {
         Some(job.timeout_s.to_string()),
         Some(transfer.done.to_string()),
         Some(transfer.total.to_string()),
+        Some(files_done(job, &open, &progress).to_string()),
         Some(job.files.to_string()),
         transfer.rate(),
         transfer.time_left(running),
+        Some(job.warnings.join("; ")),
     ]
 }
 
@@ -120,7 +134,8 @@ fn row(context: &Context, job: &RestoreJob) -> Vec<Option<String>> {
 fn unfinished(job: &RestoreJob, progress: &JobProgress) -> Vec<(Key, Option<BackendId>)> {
     match &job.state {
         RestoreState::Downloading { done } => {
-            let open = (1..).zip(parts(job)).filter(|(number, _)| done.binary_search(number).is_err());
+            let valid = (1..).zip(parts(job)).filter(|(_, part)| !part.void);
+            let open = valid.filter(|(number, _)| done.binary_search(number).is_err());
             open.map(|(number, part)| (Key::Download(number), Some(part.backend))).collect()
         }
         _ => progress.tasks.iter().map(|(key, task)| (*key, task.backend)).collect(),
@@ -137,6 +152,18 @@ fn done(job: &RestoreJob, open: &[(Key, Option<BackendId>)], progress: &JobProgr
             let share = job.bytes.saturating_mul(done) / all;
             let finished = if progress.downloaded > 0 { progress.downloaded } else { share };
             finished + progress.moving
+        }
+    }
+}
+
+/// Files on the disks of backends; those of finished tasks by their share of all tasks.
+fn files_done(job: &RestoreJob, open: &[(Key, Option<BackendId>)], progress: &JobProgress) -> u64 {
+    match &job.state {
+        RestoreState::Pending | RestoreState::Snapshoting | RestoreState::Download | RestoreState::Cancelled => 0,
+        RestoreState::Commit | RestoreState::Committing | RestoreState::Finished => job.files,
+        RestoreState::Downloading { done } => {
+            let (done, all) = (done.len() as u64, (done.len() + open.len()).max(1) as u64);
+            (job.files.saturating_mul(done) / all + progress.moving_files()).min(job.files)
         }
     }
 }

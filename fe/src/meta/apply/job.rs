@@ -57,6 +57,8 @@ pub(super) fn create_backup(state: &mut State, new: &NewBackup) -> Result<Outcom
         rows: 0,
         error: None,
         cleaned: false,
+        metadata_only: new.metadata_only,
+        warnings: new.warnings.clone(),
     };
     state.backups.insert(id, job);
     forget_old_jobs(state, new.db);
@@ -246,7 +248,7 @@ mod tests {
     }
 
     fn manifest(name: &str) -> ManifestPart {
-        ManifestPart { name: name.to_owned(), bytes: 1, tablets: 1, data_bytes: 1 }
+        ManifestPart { name: name.to_owned(), bytes: 1, tablets: 1, data_bytes: 1, files: 1 }
     }
 
     #[test]

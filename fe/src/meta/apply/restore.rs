@@ -2,15 +2,15 @@
 
 use super::job::{forget_old_jobs, in_state, no_way, unknown};
 use crate::catalog::database::Database;
-use crate::catalog::job::{JobTimes, RestoreJob, RestoreState, RestoreTarget};
+use crate::catalog::job::{JobTimes, ReplicaMove, RestoreJob, RestoreState, RestoreTarget};
 use crate::catalog::map::Map;
-use crate::catalog::table::Table;
+use crate::catalog::table::{Partition, Table};
 use crate::error::{self, Error, Result};
 use crate::limits;
 use crate::meta::command::{NewRestore, Outcome, RestoreStep};
 use crate::meta::state::State;
 use crate::meta::view::job_in_the_way;
-use coffer_proto::ids::{JobId, PartitionId, TableId, TabletId};
+use coffer_proto::ids::{BackendId, JobId, PartitionId, TableId, TabletId};
 
 pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
     let database = state.databases.get(&new.db).ok_or_else(|| error::unknown_database(&new.db.to_string()))?;
@@ -56,6 +56,9 @@ pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
         files: new.files,
         error: None,
         cleaned: false,
+        options: new.options.clone(),
+        moves: Vec::new(),
+        warnings: new.warnings.clone(),
     };
     state.restores.insert(id, job);
     forget_old_jobs(state, new.db);
@@ -64,11 +67,7 @@ pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
 
 fn check_target(state: &State, database: &Database, target: &RestoreTarget) -> Result<()> {
     let name = &target.table.name;
-    match target.into {
-        None if database.table(name).is_some() => return Err(error::table_exists(name)),
-        Some(into) if !database.tables.contains_key(&into) => return Err(error::unknown_table(name)),
-        None | Some(_) => {}
-    }
+    free_place(database, target)?;
     let tablets = target.table.tablets().count();
     if target.sources.iter().any(|(index, _)| index.0 as usize >= tablets) || target.sources.len() != tablets {
         return Err(Error::bug(format!("the plan of table '{name}' does not name one source for each tablet")));
@@ -82,6 +81,16 @@ fn check_target(state: &State, database: &Database, target: &RestoreTarget) -> R
         }
     }
     Ok(())
+}
+
+/// Whether the table that a target goes into, or takes the place of, is there; or else that nothing has its name.
+fn free_place(database: &Database, target: &RestoreTarget) -> Result<()> {
+    let name = &target.table.name;
+    match target.into.or(target.replaces) {
+        None if database.table(name).is_some() => Err(error::table_exists(name)),
+        Some(existing) if !database.tables.contains_key(&existing) => Err(error::unknown_table(name)),
+        None | Some(_) => Ok(()),
+    }
 }
 
 /// The target with new ids, in order: table, then each partition followed by its tablets.
@@ -100,7 +109,8 @@ fn with_ids(state: &mut State, target: &RestoreTarget) -> RestoreTarget {
     }
     // `check_target` has seen that every index is in range.
     let sources = target.sources.iter().map(|(index, source)| (tablets[index.0 as usize], *source)).collect();
-    RestoreTarget { table: Table { id, partitions, ..target.table.clone() }, into: target.into, sources }
+    let table = Table { id, partitions, ..target.table.clone() };
+    RestoreTarget { table, into: target.into, sources, replaces: target.replaces }
 }
 
 pub(super) fn advance(state: &mut State, id: JobId, (from, to): (&str, RestoreStep), now_ms: u64) -> Result<Outcome> {
@@ -135,37 +145,120 @@ pub(super) fn advance(state: &mut State, id: JobId, (from, to): (&str, RestoreSt
 /// All targets take their places, or none does.
 fn switch(state: &mut State, id: JobId, now_ms: u64) -> Result<()> {
     let job = state.restores.get(&id).ok_or_else(|| unknown(id))?;
-    let (db, targets) = (job.db, job.targets.clone());
+    let (db, options) = (job.db, job.options.clone());
+    let targets: Vec<RestoreTarget> = job.targets.iter().map(|target| placed(job, target)).collect();
     let database = state.databases.get_mut(&db).ok_or_else(|| error::unknown_database(&db.to_string()))?;
     for target in &targets {
-        match target.into {
-            None if database.table(&target.table.name).is_some() => {
-                return Err(error::table_exists(&target.table.name));
-            }
-            Some(into) if !database.tables.contains_key(&into) => {
-                return Err(Error::conflict(format!("table '{}' was dropped during its restore", target.table.name)));
-            }
-            None | Some(_) => {}
+        free_place(database, target).map_err(|error| match target.into.or(target.replaces) {
+            Some(_) => Error::conflict(format!("table '{}' was dropped during its restore", target.table.name)),
+            None => error,
+        })?;
+        if let Some(existing) = target.into.and_then(|into| database.tables.get(&into)) {
+            fits_still(existing, target, options.clean_partitions)?;
         }
     }
     for mut target in targets {
         for partition in target.table.partitions.values_mut() {
             partition.visible_ms = now_ms;
         }
-        match target.into.and_then(|into| database.tables.get_mut(&into)) {
-            Some(existing) => {
-                for partition in target.table.partitions.into_values() {
-                    existing.partitions.retain(|_, old| !old.name.eq_ignore_ascii_case(&partition.name));
-                    existing.partitions.insert(partition.id, partition);
-                }
+        if let Some(existing) = target.into.and_then(|into| database.tables.get_mut(&into)) {
+            let new = &target.table.partitions;
+            existing.partitions.retain(|_, old| !options.clean_partitions && !is_among(new, &old.name));
+            for partition in target.table.partitions.into_values() {
+                existing.partitions.insert(partition.id, partition);
             }
-            None => {
-                target.table.created_ms = now_ms;
-                database.tables.insert(target.table.id, target.table);
-            }
+        } else {
+            target.replaces.map(|replaced| database.tables.remove(&replaced));
+            target.table.created_ms = now_ms;
+            database.tables.insert(target.table.id, target.table);
+        }
+    }
+    for table in &options.drop_tables {
+        database.tables.remove(table);
+    }
+    Ok(())
+}
+
+/// The target with its replicas where they are after all moves.
+fn placed(job: &RestoreJob, target: &RestoreTarget) -> RestoreTarget {
+    let mut target = target.clone();
+    if !job.moves.is_empty() {
+        for tablet in target.table.partitions.values_mut().flat_map(|partition| &mut partition.tablets) {
+            tablet.replicas = job.replicas(tablet);
+        }
+    }
+    target
+}
+
+fn is_among(partitions: &Map<PartitionId, Partition>, name: &str) -> bool {
+    partitions.values().any(|partition| partition.name.eq_ignore_ascii_case(name))
+}
+
+/// The table may have changed since the submit: columns must be as they were, and partitions must not overlap.
+fn fits_still(existing: &Table, target: &RestoreTarget, alone: bool) -> Result<()> {
+    let changed = |what: &str| {
+        let name = &existing.name;
+        Err(Error::conflict(format!("table '{name}' was changed during its restore: {what}; run the restore again")))
+    };
+    let kinds = |table: &Table| -> Vec<_> {
+        let columns = table.schema.columns.iter();
+        columns.map(|column| (column.name.to_ascii_lowercase(), column.kind, column.nullable, column.key)).collect()
+    };
+    if kinds(existing) != kinds(&target.table) {
+        return changed("its columns are others");
+    }
+    let new = &target.table.partitions;
+    let stay = existing.partitions.values().filter(|old| !alone && !is_among(new, &old.name));
+    for old in stay {
+        let overlaps = |partition: &&Partition| match (&old.range, &partition.range) {
+            (Some(old), Some(new)) => old.overlaps(new),
+            (None, _) | (_, None) => true,
+        };
+        if let Some(partition) = new.values().find(overlaps) {
+            return changed(&format!("partition {} overlaps the restored {}", old.name, partition.name));
         }
     }
     Ok(())
+}
+
+/// Other backends take over from one that is lost. Once tablets are being put in force there is no time to download
+/// again: the replicas that are left must do.
+pub(super) fn move_replicas(
+    state: &mut State,
+    id: JobId,
+    from: BackendId,
+    to: &[(TabletId, BackendId)],
+) -> Result<Outcome> {
+    let job = state.restores.get(&id).ok_or_else(|| unknown(id))?;
+    let step = job.state.step();
+    if step > RestoreState::Commit.step() || (step == RestoreState::Commit.step() && !to.is_empty()) {
+        return Err(Error::conflict(format!("job {id} is {}: replicas cannot move any more", job.state.name())));
+    }
+    let mut moved = 0;
+    for (_, tablet) in job.targets.iter().flat_map(|target| target.table.tablets()) {
+        let replicas = job.replicas(tablet);
+        if !replicas.contains(&from) {
+            continue;
+        }
+        moved += 1;
+        let next = to.binary_search_by_key(&tablet.id, |(tablet, _)| *tablet).ok().map(|at| to[at].1);
+        match next {
+            Some(next) if replicas.contains(&next) || !state.backends.contains_key(&next) => {
+                return Err(Error::conflict(format!("backend {next} cannot take tablet {}", tablet.id)));
+            }
+            None if replicas.len() == 1 => {
+                return Err(Error::unavailable(format!("no replica of tablet {} is left", tablet.id)));
+            }
+            Some(_) | None => {}
+        }
+    }
+    if moved == 0 {
+        return Err(Error::conflict(format!("job {id} has nothing on backend {from}")));
+    }
+    if let Some(job) = state.restores.get_mut(&id) {
+        job.moves.push(ReplicaMove { from, to: to.to_vec() });
+    }
+    Ok(Outcome::Done)
 }
 
 pub(super) fn download_done(state: &mut State, id: JobId, parts: &[u32]) -> Result<Outcome> {
@@ -186,7 +279,7 @@ pub(super) fn download_done(state: &mut State, id: JobId, parts: &[u32]) -> Resu
 mod tests {
     use super::super::sample::Sample;
     use super::*;
-    use crate::catalog::job::JobError;
+    use crate::catalog::job::{JobError, RestoreOptions};
     use crate::error::ErrorKind;
     use crate::meta::command::Command;
     use std::collections::BTreeMap;
@@ -197,7 +290,7 @@ mod tests {
         name.clone_into(&mut table.name);
         table.partitions.values_mut().for_each(|partition| partition.visible_version = 7);
         let sources = (0..4).map(|n| (TabletId(n), TabletId(100 + n))).collect();
-        RestoreTarget { table, into, sources }
+        RestoreTarget { table, into, sources, replaces: None }
     }
 
     fn new(sample: &Sample, targets: Vec<RestoreTarget>) -> NewRestore {
@@ -214,6 +307,8 @@ mod tests {
             bytes: 1,
             files: 1,
             now_ms: 100,
+            options: RestoreOptions::default(),
+            warnings: Vec::new(),
         }
     }
 
@@ -342,5 +437,156 @@ mod tests {
         sample.refuses(&truncate, ErrorKind::Conflict, "is being restored by job");
         let begin = sample.begin_command("l");
         sample.refuses(&begin, ErrorKind::Conflict, "is being restored by job");
+    }
+
+    fn start_with(sample: &mut Sample, options: RestoreOptions, targets: Vec<RestoreTarget>) -> JobId {
+        let command = Command::CreateRestore(NewRestore { options, ..new(sample, targets) });
+        JobId(sample.create(&command))
+    }
+
+    fn switch_now(sample: &mut Sample, job: JobId) {
+        for to in BEFORE_SWITCH {
+            step(sample, job, to);
+        }
+        step(sample, job, RestoreStep::Committing);
+    }
+
+    fn only_p1(mut target: RestoreTarget) -> RestoreTarget {
+        target.table.partitions.retain(|_, partition| partition.name == "p1");
+        target.sources.truncate(2);
+        target
+    }
+
+    #[test]
+    fn an_atomic_restore_takes_the_place_of_the_table_as_a_whole() {
+        let mut sample = Sample::new();
+        let old = sample.table;
+        let wanted = RestoreTarget { replaces: Some(old), ..only_p1(target(&sample, "t", None)) };
+        let job = start(&mut sample, vec![wanted]);
+        // Loads go on until the switch; what they wrote is then gone with the table.
+        let load = sample.begin("l");
+        let drop = Command::DropTable { db: sample.db, table: old };
+        sample.refuses(&drop, ErrorKind::Conflict, "is being restored by job");
+        let p1 = sample.partition("p1");
+        switch_now(&mut sample, job);
+        let table = sample.state.databases[&sample.db].table("t").unwrap();
+        assert!(table.id != old && !sample.state.databases[&sample.db].tables.contains_key(&old));
+        assert_eq!(table.partitions.values().map(|partition| partition.name.as_str()).collect::<Vec<_>>(), ["p1"]);
+        let commit = Command::CommitTransaction {
+            transaction: load,
+            partitions: vec![p1],
+            rows: 1,
+            tablets: Vec::new(),
+            now_ms: 1,
+        };
+        sample.refuses(&commit, ErrorKind::Conflict, "was dropped during the load");
+    }
+
+    #[test]
+    fn cleaning_drops_what_the_restore_does_not_have() {
+        let mut sample = Sample::new();
+        let other = sample.new_table("other");
+        let other = TableId(sample.create(&Command::CreateTable(other)));
+        let options = RestoreOptions { clean_partitions: true, drop_tables: vec![other], allow_load: false };
+        let wanted = only_p1(target(&sample, "t", Some(sample.table)));
+        let job = start_with(&mut sample, options, vec![wanted]);
+        // A table that was made meanwhile is not one of those that were there.
+        let later = sample.new_table("later");
+        sample.create(&Command::CreateTable(later));
+        switch_now(&mut sample, job);
+        let names: Vec<&str> = sample.table().partitions.values().map(|partition| partition.name.as_str()).collect();
+        assert_eq!(names, ["p1"]);
+        let database = &sample.state.databases[&sample.db];
+        assert!(database.table("other").is_none() && database.table("later").is_some());
+    }
+
+    #[test]
+    fn loads_into_overwritten_partitions_wait_unless_they_are_allowed() {
+        for (allow_load, part) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut sample = Sample::new();
+            let whole = target(&sample, "t", Some(sample.table));
+            let wanted = if part { only_p1(whole) } else { whole };
+            let options = RestoreOptions { allow_load, ..RestoreOptions::default() };
+            start_with(&mut sample, options, vec![wanted]);
+            let begin = sample.begin_command("l");
+            if !allow_load && !part {
+                sample.refuses(&begin, ErrorKind::Conflict, "is being restored by job");
+                continue;
+            }
+            let load = sample.begin("l");
+            let (p1, p2) = (sample.partition("p1"), sample.partition("p2"));
+            let commit = |partitions| Command::CommitTransaction {
+                transaction: load,
+                partitions,
+                rows: 1,
+                tablets: Vec::new(),
+                now_ms: 1,
+            };
+            if allow_load {
+                sample.ok(&commit(vec![p1, p2]));
+            } else {
+                sample.refuses(&commit(vec![p1, p2]), ErrorKind::Conflict, "partition p1 is being restored by job");
+                sample.ok(&commit(vec![p2]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_changed_meanwhile_is_not_switched() {
+        let mut sample = Sample::new();
+        let wanted = only_p1(target(&sample, "t", Some(sample.table)));
+        let job = start(&mut sample, vec![wanted]);
+        for to in BEFORE_SWITCH {
+            step(&mut sample, job, to);
+        }
+        let (db, table) = (sample.db, sample.table);
+        let commit = Command::AdvanceRestore { job, from: "COMMIT".to_owned(), to: RestoreStep::Committing, now_ms: 1 };
+        let existing = sample.state.databases.get_mut(&db).and_then(|db| db.tables.get_mut(&table)).unwrap();
+        let p1 = existing.partition("p1").unwrap().range.clone();
+        existing.partitions.values_mut().filter(|old| old.name == "p2").for_each(|old| old.range = p1.clone());
+        sample.refuses(&commit, ErrorKind::Conflict, "partition p2 overlaps the restored p1");
+        let existing = sample.state.databases.get_mut(&db).and_then(|db| db.tables.get_mut(&table)).unwrap();
+        existing.schema.columns[1].nullable ^= true;
+        sample.refuses(&commit, ErrorKind::Conflict, "its columns are others");
+    }
+
+    #[test]
+    fn replicas_of_a_lost_backend_move_or_are_done_without_but_never_the_last() {
+        let mut sample = Sample::new();
+        let wanted = target(&sample, "copy", None);
+        let job = start(&mut sample, vec![wanted]);
+        let lost = sample.backends[0];
+        let tablets = |sample: &Sample| -> Vec<(TabletId, Vec<BackendId>)> {
+            let job = &sample.state.restores[&job];
+            let tablets = job.targets[0].table.tablets();
+            tablets.map(|(_, tablet)| (tablet.id, job.replicas(tablet))).collect()
+        };
+        let on_lost: Vec<(TabletId, Vec<BackendId>)> =
+            tablets(&sample).into_iter().filter(|(_, replicas)| replicas.contains(&lost)).collect();
+        assert!(!on_lost.is_empty() && on_lost.iter().all(|(_, replicas)| replicas.len() == 2));
+        let taken = vec![(on_lost[0].0, *on_lost[0].1.iter().find(|other| **other != lost).unwrap())];
+        let take = |to| Command::MoveReplicas { job, from: lost, to };
+        sample.refuses(&take(taken), ErrorKind::Conflict, "cannot take tablet");
+        sample.refuses(&take(vec![(on_lost[0].0, BackendId(1))]), ErrorKind::Conflict, "cannot take tablet");
+        sample.ok(&take(Vec::new()));
+        assert!(tablets(&sample).iter().all(|(_, replicas)| !replicas.contains(&lost)));
+        sample.refuses(&take(Vec::new()), ErrorKind::Conflict, "has nothing on backend");
+        let (tablet, replicas) = tablets(&sample).into_iter().find(|(_, replicas)| replicas.len() == 1).unwrap();
+        let last = Command::MoveReplicas { job, from: replicas[0], to: Vec::new() };
+        sample.refuses(&last, ErrorKind::Unavailable, "is left");
+        let back = Command::MoveReplicas {
+            job,
+            from: replicas[0],
+            to: {
+                let on_it = tablets(&sample).into_iter().filter(|(_, others)| others.contains(&replicas[0]));
+                on_it.map(|(tablet, _)| (tablet, lost)).collect()
+            },
+        };
+        sample.ok(&back);
+        assert!(tablets(&sample).contains(&(tablet, vec![lost])));
+        switch_now(&mut sample, job);
+        let copy = sample.state.databases[&sample.db].table("copy").unwrap();
+        assert!(copy.tablets().any(|(_, made)| made.id == tablet && made.replicas == [lost]));
+        sample.refuses(&take(Vec::new()), ErrorKind::Conflict, "is COMMITTING");
     }
 }

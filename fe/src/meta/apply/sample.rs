@@ -132,6 +132,8 @@ impl Sample {
             timeout_s: 600,
             pack_prefix: "ab".to_owned(),
             now_ms: 100,
+            metadata_only: false,
+            warnings: Vec::new(),
         }
     }
 }

@@ -16,9 +16,9 @@ pub(super) fn begin(
     (db, table): (DbId, TableId),
     (now_ms, deadline_ms): (u64, u64),
 ) -> Result<Outcome> {
-    if state.table_by_id(db, table).is_none() {
+    let Some((_, known_table)) = state.table_by_id(db, table) else {
         return Err(error::unknown_table(&table.to_string()));
-    }
+    };
     if let Some(known) = state.transaction_by_label(db, label) {
         return Err(Error::already_exists(format!(
             "Label [{label}] has already been used, relate to txn [{}], status [{}].",
@@ -26,7 +26,11 @@ pub(super) fn begin(
             known.state.name()
         )));
     }
-    if let Some(job) = state.restore_into(table) {
+    // A load that may go into other partitions is looked at when it commits.
+    let mut kept_out = known_table.partitions.values().map(|partition| state.restore_over(table, partition));
+    if let Some(Some(job)) = kept_out.next()
+        && kept_out.all(|other| other.is_some())
+    {
         return Err(Error::conflict(format!(
             "the table is being restored by job {} with label {}; load when it has ended",
             job.id, job.label
@@ -83,6 +87,12 @@ pub(super) fn commit(
                 known_table.name
             ))
         })?;
+        if let Some(job) = state.restore_over(table, found) {
+            return Err(Error::conflict(format!(
+                "partition {} is being restored by job {} with label {}; load when it has ended",
+                found.name, job.id, job.label
+            )));
+        }
         if versions.iter().any(|(seen, _)| seen == partition) {
             return Err(Error::bug(format!("partition {partition} twice in the commit of transaction {id}")));
         }

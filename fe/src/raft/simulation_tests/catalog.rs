@@ -112,6 +112,8 @@ fn backup(state: &State, db: DbId, now_ms: u64, rng: &mut StdRng) -> Command {
             timeout_s: 1,
             pack_prefix: "p".to_owned(),
             now_ms,
+            metadata_only: false,
+            warnings: Vec::new(),
         });
     };
     let error = JobError { kind: "CANCELLED".to_owned(), message: "m".to_owned() };

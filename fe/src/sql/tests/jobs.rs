@@ -1,6 +1,6 @@
 //! BACKUP, RESTORE, CANCEL.
 
-use super::super::ast::{Backup, Objects, Restore, Statement, TableRef};
+use super::super::ast::{Backup, DropSnapshot, Objects, Restore, Statement, TableRef};
 use super::{name, names, not_supported, properties, refused, same, syntax};
 
 fn table(name: &str, partitions: &[&str], alias: Option<&str>) -> TableRef {
@@ -61,6 +61,30 @@ fn backups() {
         ("backup snapshot l to repo where", "where'"),
     ]);
     not_supported(&["backup snapshot l to repo on (t temporary partition (p))", "backup snapshot a.b.c to repo"]);
+}
+
+#[test]
+fn drops_of_snapshots() {
+    let drop = |timestamp: Option<&str>| {
+        let (label, repository) = ("l-1:x".to_owned(), "repo".to_owned());
+        Statement::DropSnapshot(DropSnapshot { label, repository, timestamp: timestamp.map(str::to_owned) })
+    };
+    same(&[
+        ("DROP SNAPSHOT `l-1:x` ON repo", drop(None)),
+        ("drop snapshot `l-1:x` from `repo`;", drop(None)),
+        ("DROP SNAPSHOT `l-1:x` ON repo WHERE TIMESTAMP = \"2018-04-18-19-19-10\"", drop(Some("2018-04-18-19-19-10"))),
+    ]);
+    refused(&[
+        ("drop snapshot `a b` on repo", "Label format error"),
+        ("drop snapshot d.l on repo", "Cannot specify database name in DROP SNAPSHOT: d.l"),
+    ]);
+    syntax(&[
+        ("drop snapshot l", "'"),
+        ("drop snapshot l to repo", "to repo'"),
+        ("drop snapshot l on repo where snapshot = 'x'", "snapshot = 'x'"),
+        ("drop snapshot l on repo where timestamp > 'x'", "> 'x'"),
+        ("drop snapshot l on repo where timestamp = 'x' and y = 'z'", "and y = 'z'"),
+    ]);
 }
 
 #[test]
