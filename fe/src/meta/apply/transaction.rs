@@ -2,7 +2,7 @@
 //!
 //! Repeating a step that was done answers as the first time, so that a lost answer can be asked for again.
 
-use crate::catalog::table::Partition;
+use crate::catalog::table::{Partition, Table};
 use crate::catalog::transaction::{Transaction, TransactionState};
 use crate::error::{self, Error, Result};
 use crate::limits;
@@ -26,11 +26,7 @@ pub(super) fn begin(
             known.state.name()
         )));
     }
-    // A load that may go into other partitions is looked at when it commits.
-    let mut kept_out = known_table.partitions.values().map(|partition| state.restore_over(table, partition));
-    if let Some(Some(job)) = kept_out.next()
-        && kept_out.all(|other| other.is_some())
-    {
+    if let Some(job) = kept_out(state, known_table) {
         return Err(Error::conflict(format!(
             "the table is being restored by job {} with label {}; load when it has ended",
             job.id, job.label
@@ -57,6 +53,13 @@ pub(super) fn begin(
     };
     state.transactions.insert(id, transaction);
     Ok(Outcome::Created(id.0))
+}
+
+/// The restore that overwrites all of a table. A load that may go into other partitions is looked at when it commits.
+fn kept_out<'a>(state: &'a State, table: &Table) -> Option<&'a crate::catalog::job::RestoreJob> {
+    let mut jobs = table.partitions.values().map(|partition| state.restore_over(table.id, partition));
+    let first = jobs.next()??;
+    jobs.all(|job| job.is_some()).then_some(first)
 }
 
 pub(super) fn commit(
