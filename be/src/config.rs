@@ -19,7 +19,8 @@ pub struct Config {
     pub local_roots: Vec<PathBuf>,
     /// Logs on standard error.
     pub log: LogConfig,
-    /// Memory for rows of running loads that are not in files yet, all loads together, MiB. Default: 512.
+    /// Memory for rows of running loads that are not in files yet, all loads together, MiB; more go to disk first.
+    /// Default: 64.
     pub load_memory_mib: u64,
     /// Loads that may run at the same time; more are refused. Default: 64.
     pub max_loads: usize,
@@ -33,6 +34,12 @@ pub struct Config {
     pub upload_workers: usize,
     /// Download tasks that run at the same time. Default: 4.
     pub download_workers: usize,
+    /// Replicas copied from other backends at the same time. Default: 2.
+    pub clone_workers: usize,
+    /// MiB per second that the check of all files reads at most; 0 switches the check off. Default: 8.
+    pub scrub_mib_s: u64,
+    /// Seconds from the start of one check of all files to the next. Default: 604800.
+    pub scrub_every_s: u64,
     /// Seconds that dropped tablets stay in the trash. Default: 86400.
     pub trash_keep_s: u64,
     /// Seconds that SIGTERM waits for running loads and tasks. Default: 20.
@@ -47,13 +54,16 @@ impl Default for Config {
             http_listen: "0.0.0.0:8040".to_owned(),
             local_roots: Vec::new(),
             log: LogConfig::default(),
-            load_memory_mib: 512,
+            load_memory_mib: 64,
             max_loads: 64,
             stream_load_max_mib: 10_240,
             publish_workers: 4,
             snapshot_workers: 4,
             upload_workers: 4,
             download_workers: 4,
+            clone_workers: 2,
+            scrub_mib_s: 8,
+            scrub_every_s: 604_800,
             trash_keep_s: 86_400,
             stop_wait_s: 20,
         }
@@ -75,6 +85,7 @@ impl Config {
             ("snapshot_workers", self.snapshot_workers),
             ("upload_workers", self.upload_workers),
             ("download_workers", self.download_workers),
+            ("clone_workers", self.clone_workers),
         ] {
             if value == 0 {
                 return Err(Error::invalid(format!("config: {key} is 0; it must be at least 1")));

@@ -1,7 +1,7 @@
 //! The backend: tablet files, loads, scans, snapshots and their transfer.
 //!
 //! Modules, bottom to top; each imports only from lines above it: `config limits sync metrics` | `tablet` | `task` |
-//! `cluster` | `load scan` | `snapshot transfer` | `agent` | `http` | `node`.
+//! `cluster` | `load scan` | `snapshot transfer repair` | `agent` | `http` | `node`.
 
 pub mod agent;
 pub mod cluster;
@@ -11,6 +11,7 @@ pub mod limits;
 pub mod load;
 pub mod metrics;
 pub mod node;
+pub mod repair;
 pub mod scan;
 pub mod snapshot;
 mod sync;

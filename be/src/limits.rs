@@ -7,13 +7,13 @@ pub const ROW_GROUP_ROWS: usize = 256 << 10;
 /// Bytes of one Parquet data page before compression.
 pub const PAGE_BYTES: usize = 1 << 20;
 /// Bytes of rows in memory of one tablet in one load; more become a file.
-pub const TABLET_BUFFER_BYTES: usize = 64 << 20;
+pub const TABLET_BUFFER_BYTES: usize = 32 << 20;
 /// Bytes of rows that one load gathers before it sends them to the tablets.
-pub const ROUTE_BUFFER_BYTES: usize = 32 << 20;
+pub const ROUTE_BUFFER_BYTES: usize = 16 << 20;
 /// Rows parsed from text before they become a batch.
 pub const PARSE_ROWS: usize = 16 << 10;
 /// Bytes parsed from text before they become a batch.
-pub const PARSE_BYTES: usize = 8 << 20;
+pub const PARSE_BYTES: usize = 4 << 20;
 /// Bytes of Arrow data in one message between processes; more are cut into several.
 pub const BATCH_BYTES: usize = 4 << 20;
 /// Messages waiting for one backend of a load.

@@ -9,6 +9,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Gives memory back to the system soon after a load or a transfer; the system's allocator keeps what each thread used.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Coffer backend: keeps tablets, loads and scans them, moves backups.
 #[derive(Debug, Parser)]
 #[command(name = "coffer-be", version)]

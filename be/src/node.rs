@@ -12,12 +12,14 @@ use crate::load::rejects::ErrorLogs;
 use crate::load::service::TabletsService;
 use crate::load::stream::StreamDeps;
 use crate::metrics::Metrics;
+use crate::repair::{ReplicasService, scrub};
 use crate::scan::ScanService;
 use crate::tablet::TabletStore;
 use crate::task::blocking;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use coffer_proto::channel::{self, MAX_MESSAGE_BYTES};
 use coffer_proto::v1::agent_server::AgentServer;
+use coffer_proto::v1::replicas_server::ReplicasServer;
 use coffer_proto::v1::tablets_server::TabletsServer;
 use coffer_stdx::error::Context;
 use coffer_stdx::shutdown::Shutdown;
@@ -91,11 +93,13 @@ impl Node {
             http = config.http_listen,
             "backend is up"
         );
+        let replicas = ReplicasService::new(store.clone());
+        let scrubber = shutdown.spawn(scrub::run(store.clone(), config.clone(), shutdown.clone()));
         let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
         // The stop waits for them too: their open connections hold the store, and with it the locks of the data
         // directories, which a backend that starts again in this process must find free.
         let services = [
-            shutdown.spawn(serve_grpc(grpc, agent, TabletsService::new(load), scans, shutdown.clone())),
+            shutdown.spawn(serve_grpc(grpc, agent, (TabletsService::new(load), replicas), scans, shutdown.clone())),
             shutdown.spawn(serve_http(http, http::routes(streams), shutdown.clone())),
         ];
         let ended = until_end(services, &shutdown).await;
@@ -103,6 +107,7 @@ impl Node {
             tracing::warn!("loads or tasks still run; they end with the process and are repeated or discarded later");
         }
         sweeper.abort();
+        scrubber.abort();
         tracing::info!("backend stopped");
         ended
     }
@@ -131,7 +136,7 @@ async fn listen(option: &str, address: &str) -> Result<TcpListener> {
 async fn serve_grpc(
     listener: TcpListener,
     agent: AgentService,
-    tablets: TabletsService,
+    (tablets, replicas): (TabletsService, ReplicasService),
     scans: ScanService,
     shutdown: Shutdown,
 ) -> Result<()> {
@@ -139,6 +144,7 @@ async fn serve_grpc(
     channel::server()
         .add_service(AgentServer::new(agent).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(TabletsServer::new(tablets).max_decoding_message_size(limit).max_encoding_message_size(limit))
+        .add_service(ReplicasServer::new(replicas).max_encoding_message_size(limit))
         .add_service(FlightServiceServer::new(scans).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .serve_with_incoming_shutdown(channel::incoming(listener), async move { shutdown.begun().await })
         .await

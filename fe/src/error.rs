@@ -32,6 +32,7 @@ pub mod number {
     pub const BAD_VARIABLE_VALUE: u16 = 1231;
     pub const READ_ONLY_VARIABLE: u16 = 1238;
     pub const INTERRUPTED: u16 = 1317;
+    pub const QUERY_TIMEOUT: u16 = 3024;
 }
 
 /// USE, or any name in a database that does not exist.

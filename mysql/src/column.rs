@@ -120,6 +120,8 @@ pub struct Column {
     pub binary: bool,
     /// Digits after the point of decimals; digits of a fraction of a second of times.
     pub decimals: u8,
+    /// Times print exactly `decimals` digits of a second as text; otherwise six, or none when they are zero.
+    pub exact_fraction: bool,
 }
 
 impl Column {
@@ -135,6 +137,7 @@ impl Column {
             key: false,
             binary: false,
             decimals: 0,
+            exact_fraction: false,
         }
     }
 
@@ -158,6 +161,12 @@ impl Column {
     /// The same column with this many decimals.
     pub fn decimals(mut self, decimals: u8) -> Column {
         self.decimals = decimals;
+        self
+    }
+
+    /// The same column of times that print exactly this many digits of a second.
+    pub fn exact_fraction(mut self, digits: u8) -> Column {
+        (self.decimals, self.exact_fraction) = (digits.min(6), true);
         self
     }
 

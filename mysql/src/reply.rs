@@ -149,7 +149,7 @@ fn encode_row(out: &mut Vec<u8>, format: Format, columns: &[Column], row: &[Valu
     }
     match format {
         Format::Text => {
-            text::encode_row(out, row);
+            text::encode_row(out, columns, row);
             Ok(())
         }
         Format::Binary => binary::encode_row(out, columns, row),

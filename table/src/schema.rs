@@ -1,5 +1,6 @@
 //! The columns of a table, in order.
 
+use crate::calendar;
 use crate::types::ColumnType;
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ pub struct Column {
     pub kind: ColumnType,
     /// Whether NULL is allowed.
     pub nullable: bool,
-    /// DEFAULT as text in the form a load file would have; `None` without a DEFAULT clause.
+    /// DEFAULT as text in the form a load file would have, or CURRENT_TIMESTAMP or CURRENT_DATE, which stand for the time
+    /// of the load ([`Column::default_at`]); `None` without a DEFAULT clause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// Whether rows are sorted by it (DUPLICATE KEY columns come first).
@@ -23,6 +25,30 @@ pub struct Column {
     /// COMMENT.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
+}
+
+impl Column {
+    /// Whether DEFAULT is the time of the load.
+    pub fn default_is_now(&self) -> bool {
+        let word = match self.kind {
+            ColumnType::DateTime { .. } => "CURRENT_TIMESTAMP",
+            ColumnType::Date => "CURRENT_DATE",
+            _ => return false,
+        };
+        let start = self.default.as_ref().and_then(|text| text.get(..word.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(word))
+    }
+
+    /// DEFAULT as text in the form a load file would have, for rows loaded at this time (microseconds since 1970, UTC).
+    pub fn default_at(&self, now_us: i64) -> Option<String> {
+        match self.kind {
+            ColumnType::DateTime { scale } if self.default_is_now() => Some(calendar::format_datetime(now_us, scale)),
+            ColumnType::Date if self.default_is_now() => {
+                Some(calendar::format_date(now_us.div_euclid(calendar::DAY_US) as i32))
+            }
+            _ => self.default.clone(),
+        }
+    }
 }
 
 /// The columns of a table, key columns first.
@@ -48,5 +74,33 @@ impl Schema {
     /// How many leading columns are keys.
     pub fn key_count(&self) -> usize {
         self.columns.iter().take_while(|column| column.key).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_may_be_the_time_of_the_load() {
+        let column = |kind, default: &str| Column {
+            name: "c".to_owned(),
+            kind,
+            nullable: true,
+            default: Some(default.to_owned()),
+            key: false,
+            comment: String::new(),
+        };
+        let now = 86_400_000_000 + 1_234_567;
+        for (kind, default, text, is_now) in [
+            (ColumnType::DateTime { scale: 0 }, "CURRENT_TIMESTAMP", "1970-01-02 00:00:01", true),
+            (ColumnType::DateTime { scale: 3 }, "current_timestamp(3)", "1970-01-02 00:00:01.234", true),
+            (ColumnType::DateTime { scale: 0 }, "2024-01-01", "2024-01-01", false),
+            (ColumnType::Date, "CURRENT_DATE", "1970-01-02", true),
+            (ColumnType::String, "CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP", false),
+        ] {
+            let column = column(kind, default);
+            assert_eq!((column.default_at(now).as_deref(), column.default_is_now()), (Some(text), is_now), "{kind}");
+        }
     }
 }

@@ -38,6 +38,10 @@ impl Misfit {
         let shown = String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES)]);
         let dots = if text.len() > SHOWN_BYTES { "..." } else { "" };
         match self {
+            Misfit::Value if text.trim_ascii().is_empty() => {
+                let null = if column.nullable { "" } else { ", and NULL is not allowed" };
+                format!("column '{}': the field is empty, which is no value of type {}{null}", column.name, column.kind)
+            }
             Misfit::Value => {
                 format!("column '{}': '{shown}{dots}' is not a value of type {}", column.name, column.kind)
             }
@@ -304,8 +308,12 @@ fn parse_large(text: &[u8]) -> Result<i128, Misfit> {
     text.parse().ok().filter(|value| (lowest..=highest).contains(value)).ok_or(Misfit::Value)
 }
 
-fn parse_float<T: std::str::FromStr>(text: &[u8]) -> Result<T, Misfit> {
-    std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse().ok()).ok_or(Misfit::Value)
+/// A number that is too large for the type does not fit; `inf` and `nan` are what they say.
+fn parse_float<T: std::str::FromStr + Into<f64> + Copy>(text: &[u8]) -> Result<T, Misfit> {
+    let text = text.trim_ascii();
+    let value: T = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Misfit::Value)?;
+    let too_large = value.into().is_infinite() && text.iter().any(u8::is_ascii_digit);
+    if too_large { Err(Misfit::Value) } else { Ok(value) }
 }
 
 fn parse_boolean(text: &[u8]) -> Result<bool, Misfit> {
@@ -430,6 +438,25 @@ mod tests {
         let bytes: &[u8] = &[0xff];
         assert_eq!(BatchBuilder::new(&schema(&[ColumnType::String], true)).push(0, Some(bytes)), Err(Misfit::Encoding));
         assert_eq!(BatchBuilder::new(&schema(&[ColumnType::String], false)).push(0, None), Err(Misfit::Null));
+    }
+
+    #[test]
+    fn a_number_too_large_for_its_type_is_refused_by_name() {
+        for (kind, text, fits) in [
+            (ColumnType::Double, "1e400", false),
+            (ColumnType::Double, "-1e400", false),
+            (ColumnType::Double, "1.7976931348623157e308", true),
+            (ColumnType::Float, "1e39", false),
+            (ColumnType::Float, "3.4e38", true),
+            (ColumnType::Double, "inf", true),
+            (ColumnType::Double, "1e-400", true),
+        ] {
+            let schema = schema(&[kind], true);
+            let pushed = BatchBuilder::new(&schema).push(0, Some(text.as_bytes()));
+            assert_eq!(pushed.is_ok(), fits, "{kind} {text}");
+            let reason = Misfit::Value.describe(&schema, 0, Some(text.as_bytes()));
+            assert!(reason.contains(text) && reason.contains(&kind.to_string()), "{reason}");
+        }
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl ColumnType {
         }
     }
 
+    /// Whether values are text.
+    pub fn is_text(self) -> bool {
+        self.max_bytes().is_some()
+    }
+
     /// Whether a table may be partitioned by ranges of this type: whole numbers, dates and times.
     pub fn is_range_key(self) -> bool {
         matches!(

@@ -1,6 +1,7 @@
 //! Which function does which task, and which limit it runs under: one exhaustive match each.
 
 use crate::config::Config;
+use crate::repair;
 use crate::snapshot;
 use crate::task::{self, TaskContext};
 use crate::transfer;
@@ -24,6 +25,8 @@ pub enum Lane {
     Uploads,
     /// Downloads.
     Downloads,
+    /// Copies of other replicas.
+    Clones,
 }
 
 /// The limits of all lanes.
@@ -33,6 +36,7 @@ pub struct Lanes {
     snapshots: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
+    clones: Arc<Semaphore>,
 }
 
 impl Lanes {
@@ -44,6 +48,7 @@ impl Lanes {
             snapshots: lane(config.snapshot_workers),
             uploads: lane(config.upload_workers),
             downloads: lane(config.download_workers),
+            clones: lane(config.clone_workers),
         }
     }
 
@@ -54,6 +59,7 @@ impl Lanes {
             Lane::Snapshots => self.snapshots.clone(),
             Lane::Uploads => self.uploads.clone(),
             Lane::Downloads => self.downloads.clone(),
+            Lane::Clones => self.clones.clone(),
         }
     }
 }
@@ -65,6 +71,7 @@ pub fn lane(work: &Work) -> Lane {
         Work::MakeSnapshot(_) | Work::PrepareRestore(_) => Lane::Snapshots,
         Work::Upload(_) => Lane::Uploads,
         Work::Download(_) => Lane::Downloads,
+        Work::Clone(_) => Lane::Clones,
     }
 }
 
@@ -73,6 +80,7 @@ pub fn lane(work: &Work) -> Lane {
 /// makers of the same snapshots would meet in one directory.
 pub fn ends_first(work: &Work) -> Vec<String> {
     match work {
+        Work::Clone(work) => vec![format!("clone/{}/", work.tablet_id)],
         Work::Release(work) => JOB_KINDS.iter().map(|kind| format!("{kind}/{}/", work.job_id)).collect(),
         Work::MakeSnapshot(work) => vec![format!("snapshot/{}/", work.job_id)],
         Work::Publish(_)
@@ -97,5 +105,6 @@ pub async fn run(ctx: &TaskContext, work: Work) -> Result<Output> {
         Work::PrepareRestore(work) => transfer::prepare::run(ctx, work).await,
         Work::Download(work) => transfer::download::run(ctx, work).await,
         Work::Activate(work) => transfer::activate::run(ctx, work).await,
+        Work::Clone(work) => repair::clone::run(ctx, work).await,
     }
 }

@@ -207,7 +207,11 @@ impl TaskQueue {
     pub fn delivered(&self, id: &str) {
         let mut state = sync::lock(&self.state);
         let Some(at) = state.results.iter().position(|result| result.id == id) else { return };
-        let result = state.results.remove(at).filter(is_full_success);
+        let mut result = state.results.remove(at).filter(is_full_success);
+        if let Some(Output::Tablets(done)) = result.as_mut().and_then(|result| result.output.as_mut()) {
+            // They were told, and are out of date when the result is asked for again.
+            done.stats = Vec::new();
+        }
         state.delivered.extend(result);
         if state.delivered.len() > KEPT_RESULTS {
             state.delivered.pop_front();

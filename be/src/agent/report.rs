@@ -2,6 +2,7 @@
 
 use crate::limits::REPORT_TABLETS;
 use crate::tablet::{Disk, TabletStore};
+use crate::task::stat;
 use coffer_proto::v1;
 use coffer_stdx::Result;
 use std::collections::HashMap;
@@ -62,16 +63,7 @@ pub fn tablets(store: &TabletStore) -> Vec<v1::TabletReport> {
     let mut stats = Vec::new();
     let mut bytes: HashMap<PathBuf, u64> = HashMap::new();
     for tablet in store.tablets() {
-        let meta = tablet.meta();
-        let stat = v1::TabletStat {
-            tablet_id: tablet.id(),
-            version: meta.version,
-            rows: meta.rows(),
-            bytes: meta.bytes(),
-            version_count: meta.rowsets.len() as u32,
-            path: tablet.dir().display().to_string(),
-            bad: false,
-        };
+        let stat = stat(&tablet);
         *bytes.entry(tablet.disk().root().to_owned()).or_default() += stat.bytes;
         stats.push(stat);
     }

@@ -253,7 +253,7 @@ fn write_file(dir: &Path, schema: &Schema, buffer: Buffer) -> Result<DataFile> {
         fsx::remove(run)?;
     }
     batches.extend(buffer.batches);
-    rowset::write_file(dir, schema, &batches)
+    rowset::write_rows(dir, schema, batches)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::load::batches::{check_lengths, decode};
 use crate::load::coordinator::Coordinator;
 use crate::load::receiver::Receiver;
 use crate::load::rejects::describe_key;
+use bytes::Bytes;
 use coffer_proto::status;
 use coffer_proto::v1::tablets_server::Tablets;
 use coffer_proto::v1::{self, ingest_message, write_message};
@@ -40,7 +41,11 @@ impl TabletsService {
             let Some(write_message::Kind::Batch(rows)) = next.kind else {
                 return Err(Error::invalid("only rows may follow the opening of a write"));
             };
-            for batch in decode(&rows.batch, &arrow)? {
+            // A copy of its own: the message is a piece of a larger buffer, which would stay as long as the rows of any tablet
+            // in it wait in memory.
+            let message = Bytes::copy_from_slice(&rows.batch);
+            drop(rows.batch);
+            for batch in decode(&message, &arrow)? {
                 receiver.push(rows.tablet_id, batch).await?;
             }
         }

@@ -1,7 +1,7 @@
 //! The rows of tablets at exact versions: one file after the other, only the columns asked for.
 //!
-//! When reading fails, the file is read once more as bytes: only when it is gone or its checksum differs is the tablet
-//! bad. A disk or memory that fails for a moment fails this scan alone.
+//! A file is compared with its checksum before it is read for the first time, and now and then later. When reading fails,
+//! it is compared once more: only when it is gone or its checksum differs is the tablet bad. A disk or memory that fails for a moment fails this scan alone.
 
 use crate::limits::SCAN_BATCH_ROWS;
 use crate::tablet::meta::FIRST_VERSION;
@@ -15,7 +15,6 @@ use coffer_stdx::{Error, ErrorKind, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::Arc;
 
 /// Rows of a batch without columns: beyond any batch that has some, far below what row counts hold.
@@ -123,7 +122,7 @@ impl Scan {
         let mut verdict = error;
         let doubtful = matches!(verdict.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unavailable);
         if doubtful && self.store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, &tablet)) {
-            match verify(&tablet, file) {
+            match tablet.verify(file) {
                 Ok(()) => {}
                 Err(found) if matches!(found.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
                     self.store.mark_bad(tablet.id(), found.message());
@@ -162,7 +161,7 @@ impl std::fmt::Debug for OpenFile {
 impl OpenFile {
     fn new(tablet: &Tablet, file: &DataFile, schema: &SchemaRef, limit: u64) -> Result<OpenFile> {
         let open = || -> Result<OpenFile> {
-            let reader = File::open(tablet.file_path(&file.name))?;
+            let reader = tablet.open_verified(file)?;
             let builder = ParquetRecordBatchReaderBuilder::try_new(reader).map_err(from_parquet)?;
             let there = builder.schema();
             // A restored tablet may have been written when a column was spelled with other capitals.
@@ -195,19 +194,6 @@ impl OpenFile {
         fits.map(Some)
             .map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.file.name)))
     }
-}
-
-/// Whether a file has the bytes that were written: NotFound or Corrupt when not, any other error when it cannot be told.
-fn verify(tablet: &Tablet, file: &DataFile) -> Result<()> {
-    let hash = || -> Result<String> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(tablet.file_path(&file.name))?)?;
-        Ok(hasher.finalize().to_hex().to_string())
-    };
-    if hash().context(|| format!("file {}", file.name))? == file.blake3 {
-        return Ok(());
-    }
-    Err(Error::corrupt(format!("the bytes of file {} are not those that were written", file.name)))
 }
 
 /// The wanted columns with the types of the tablet's schema.
@@ -289,6 +275,28 @@ mod tests {
     }
 
     #[test]
+    fn no_changed_bit_is_ever_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = store(dir.path());
+        let tablet = first.tablet(7).unwrap();
+        let path = tablet.file_path(&tablet.meta().files().next().unwrap().name);
+        drop((tablet, first));
+        let good = std::fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(37) {
+            let mut bytes = good.clone();
+            bytes[at] ^= 4;
+            std::fs::write(&path, &bytes).unwrap();
+            let store = TabletStore::open(&[dir.path().to_owned()]).unwrap();
+            let found = rows(&store, &ticket(&[(7, 2)], &["id", "name"], 0));
+            assert_eq!(found.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+            assert_eq!(store.bad_tablets().len(), 1);
+        }
+        std::fs::write(&path, &good).unwrap();
+        let store = TabletStore::open(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(rows(&store, &ticket(&[(7, 2)], &["id"], 0)).unwrap().len(), 2);
+    }
+
+    #[test]
     fn a_broken_file_makes_its_tablet_bad() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
@@ -313,7 +321,7 @@ mod tests {
         tablet.replace(meta);
         let error = rows(&store, &ticket(&[(7, 2)], &["other"], 0)).unwrap_err();
         assert_eq!((error.kind(), store.bad_tablets().len()), (ErrorKind::Corrupt, 0), "{error}");
-        verify(&tablet, &file).unwrap();
+        tablet.verify(&file).unwrap();
         std::fs::remove_file(tablet.file_path(&file.name)).unwrap();
         assert_eq!(rows(&store, &ticket(&[(7, 2)], &["Id"], 0)).unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(store.bad_tablets().len(), 1);

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// A claimed data directory.
 #[derive(Debug)]
@@ -18,7 +19,16 @@ pub struct Disk {
     usable: AtomicBool,
     data_bytes: AtomicU64,
     trash_bytes: AtomicU64,
+    clock: TrashClock,
     _lock: File,
+}
+
+/// Milliseconds for which processes have had the directory open, from one start to the next with an error of one sweep.
+/// Unlike the time of day it never jumps, so a machine whose date is set wrong for a moment does not empty its trash.
+#[derive(Debug)]
+struct TrashClock {
+    before_ms: u64,
+    opened: Instant,
 }
 
 impl Disk {
@@ -37,8 +47,12 @@ impl Disk {
         for folder in layout.folders() {
             fsx::create_dir(&folder)?;
         }
+        // A clock that is gone or cannot be read begins anew; what seems to be of the future then is kept once more.
+        let text = fs::read_to_string(layout.trash_clock()).unwrap_or_default();
+        let clock = TrashClock { before_ms: text.trim().parse().unwrap_or(0), opened: Instant::now() };
         Ok(Disk {
             layout,
+            clock,
             usable: AtomicBool::new(true),
             data_bytes: AtomicU64::new(0),
             trash_bytes: AtomicU64::new(0),
@@ -82,6 +96,16 @@ impl Disk {
 
     pub(crate) fn set_trash_bytes(&self, bytes: u64) {
         self.trash_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The time of the trash's clock.
+    pub(crate) fn trash_now(&self) -> u64 {
+        self.clock.before_ms + self.clock.opened.elapsed().as_millis() as u64
+    }
+
+    /// Let the clock go on from here after a restart.
+    pub(crate) fn keep_trash_clock(&self) -> Result<()> {
+        fsx::write_durably(&self.layout.trash_clock(), self.trash_now().to_string().as_bytes())
     }
 
     /// Write and read a few bytes; a disk that fails is not given new tablets until it works again. A full disk works.

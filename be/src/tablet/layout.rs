@@ -11,7 +11,9 @@
 //!   staging/<transaction>/<tablet>/<name>.parquet
 //!   snapshot/<job>/<tablet>/          hard links of a backup
 //!   restore/<job>/<tablet>/           tablets of a restore on their way
-//!   trash/<milliseconds>-<tablet>/    dropped tablets, kept for a while
+//!   clone/<tablet>/                   a copy of another backend's replica, complete, on its way to data/
+//!   trash/<milliseconds>-<tablet>/    dropped tablets, kept for a while; the time is that of `trash_clock`
+//!   trash_clock                       milliseconds for which a process has had the directory open
 //! ```
 
 use std::ffi::OsStr;
@@ -59,9 +61,14 @@ impl DirLayout {
         self.root.join("probe")
     }
 
+    /// The clock of the trash.
+    pub fn trash_clock(&self) -> PathBuf {
+        self.root.join("trash_clock")
+    }
+
     /// The directories that must exist.
-    pub fn folders(&self) -> [PathBuf; 5] {
-        [self.data(), self.staging(), self.snapshots(), self.restores(), self.trash()]
+    pub fn folders(&self) -> [PathBuf; 6] {
+        [self.data(), self.staging(), self.snapshots(), self.restores(), self.clones(), self.trash()]
     }
 
     /// Where tablets live.
@@ -129,12 +136,22 @@ impl DirLayout {
         self.restore_job(job).join(tablet.to_string())
     }
 
+    /// Copies of other backends' replicas, not in force yet.
+    pub fn clones(&self) -> PathBuf {
+        self.root.join("clone")
+    }
+
+    /// One such copy.
+    pub fn clone_tablet(&self, tablet: u64) -> PathBuf {
+        self.clones().join(tablet.to_string())
+    }
+
     /// Dropped tablets.
     pub fn trash(&self) -> PathBuf {
         self.root.join("trash")
     }
 
-    /// A tablet dropped at a time.
+    /// A tablet dropped at a time of the trash's clock.
     pub fn trashed(&self, time_ms: u64, tablet: u64) -> PathBuf {
         self.trash().join(format!("{time_ms}-{tablet}"))
     }

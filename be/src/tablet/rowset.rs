@@ -26,9 +26,16 @@ const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Sort rows and write them as one file in `dir`. Not durable by itself.
 pub fn write_file(dir: &Path, schema: &Schema, batches: &[RecordBatch]) -> Result<DataFile> {
+    write_rows(dir, schema, batches.to_vec())
+}
+
+/// As [`write_file`], for batches that nobody else holds: their memory is free before the rows are sorted.
+pub fn write_rows(dir: &Path, schema: &Schema, batches: Vec<RecordBatch>) -> Result<DataFile> {
+    let rows = concat_batches(&schema.arrow(), &batches).map_err(from_arrow)?;
+    drop(batches);
     let name = format!("{}.{ROWS_SUFFIX}", uuid::Uuid::new_v4().simple());
     let path = dir.join(&name);
-    let sorted = sort_rows(schema, batches)?;
+    let sorted = sort(schema, rows)?;
     let write = || -> Result<DataFile> {
         let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, File::create(&path)?);
         let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
@@ -45,7 +52,10 @@ pub fn write_file(dir: &Path, schema: &Schema, batches: &[RecordBatch]) -> Resul
 
 /// One batch with the rows of all, in the order of the key columns; equal keys keep their order.
 pub fn sort_rows(schema: &Schema, batches: &[RecordBatch]) -> Result<RecordBatch> {
-    let rows = concat_batches(&schema.arrow(), batches).map_err(from_arrow)?;
+    sort(schema, concat_batches(&schema.arrow(), batches).map_err(from_arrow)?)
+}
+
+fn sort(schema: &Schema, rows: RecordBatch) -> Result<RecordBatch> {
     let keys = schema.key_count();
     if keys == 0 || rows.num_rows() < 2 {
         return Ok(rows);

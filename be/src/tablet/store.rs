@@ -3,13 +3,15 @@
 //! Opening reads every meta. A tablet whose meta does not check out is *bad*: it is reported, never served, and its
 //! files stay as they are until the leader drops it. Of a tablet that lies in several directories the newest copy is
 //! served, unless another has rows that it does not have (see `copies`). What crashes leave is cleaned here: `*.tmp`, files no meta names,
-//! tablet directories without a meta (creation that did not end; moved to the trash), loads without a manifest.
+//! tablet directories without a meta (creation that did not end; moved to the trash), loads without a manifest, copies of
+//! other replicas that did not end or are complete (see `replace`).
 
 use crate::sync;
 use crate::tablet::copies::{Choice, Copy, choose};
 use crate::tablet::disk::{Disk, id_entries};
 use crate::tablet::layout::{META, meta_file};
 use crate::tablet::meta::TabletMeta;
+use crate::tablet::replace;
 use crate::tablet::staging::Staging;
 use crate::tablet::tablet::Tablet;
 use coffer_stdx::error::Context;
@@ -52,6 +54,7 @@ impl TabletStore {
             changes: Notify::new(),
         };
         store.cluster_id()?;
+        store.disks.iter().try_for_each(replace::finish)?;
         let mut copies: HashMap<u64, Vec<Copy>> = HashMap::new();
         std::thread::scope(|scope| {
             let loading: Vec<_> = store.disks.iter().map(|disk| scope.spawn(|| store.load_disk(disk))).collect();

@@ -1,5 +1,9 @@
 //! Dropped tablets: moved to the trash by one rename, removed for good after a while.
 //!
+//! Ages are those of the disk's own clock, which only runs while a backend runs and is written at every sweep: a jump of
+//! the time of day removes nothing. An entry of the future (of a version that used the time of day, or of a clock that
+//! was lost) gets the present time and is kept in full once more.
+//!
 //! A crash during a drop leaves the tablet where it was or in the trash; the leader's next DropTablets finds either.
 
 use crate::sync;
@@ -7,9 +11,9 @@ use crate::tablet::disk::Disk;
 use crate::tablet::layout::parse_trashed;
 use crate::tablet::store::TabletStore;
 use coffer_stdx::error::Context;
-use coffer_stdx::{Error, Result, fsx, time};
+use coffer_stdx::{Error, Result, fsx};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,34 +55,45 @@ impl TabletStore {
     }
 
     pub(crate) fn move_to_trash(&self, disk: &Disk, tablet: u64) -> Result<()> {
-        let (from, to) = (disk.layout().tablet(tablet), disk.layout().trashed(time::now_ms(), tablet));
+        let (from, to) = (disk.layout().tablet(tablet), disk.layout().trashed(disk.trash_now(), tablet));
         fsx::rename(&from, &to).context(|| format!("move tablet {tablet} to the trash"))
     }
 
     /// Probe the disks and remove what lies in the trash longer than `keep`. Blocking.
     pub fn sweep(&self, keep: Duration) {
-        let now = time::now_ms();
         for disk in self.disks() {
             disk.probe();
-            for (path, dropped) in trashed(disk) {
-                if now.saturating_sub(dropped) >= keep.as_millis() as u64
-                    && let Err(error) = fsx::remove(&path)
-                {
-                    tracing::warn!(%error, "trash");
-                }
+            let swept = disk.keep_trash_clock().and_then(|()| sweep_disk(disk, keep));
+            if let Err(error) = swept {
+                tracing::warn!(path = %disk.root().display(), %error, "trash");
             }
             self.measure_trash(disk);
         }
     }
 
     pub(crate) fn measure_trash(&self, disk: &Arc<Disk>) {
-        disk.set_trash_bytes(trashed(disk).iter().map(|(path, _)| file_bytes(path)).sum());
+        disk.set_trash_bytes(trashed(disk).iter().map(|(path, _, _)| file_bytes(path)).sum());
     }
 }
 
-fn trashed(disk: &Disk) -> Vec<(std::path::PathBuf, u64)> {
+/// Remove what was dropped long enough ago.
+fn sweep_disk(disk: &Disk, keep: Duration) -> Result<()> {
+    let now = disk.trash_now();
+    for (path, dropped, tablet) in trashed(disk) {
+        if dropped > now {
+            fsx::rename(&path, &disk.layout().trashed(now, tablet))?;
+        } else if now - dropped >= keep.as_millis() as u64 {
+            fsx::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Path, time and tablet of what is in the trash.
+fn trashed(disk: &Disk) -> Vec<(PathBuf, u64, u64)> {
     let Ok(entries) = fs::read_dir(disk.layout().trash()) else { return Vec::new() };
-    let parse = |entry: fs::DirEntry| parse_trashed(&entry.file_name()).map(|(time, _)| (entry.path(), time));
+    let parse =
+        |entry: fs::DirEntry| parse_trashed(&entry.file_name()).map(|(time, tablet)| (entry.path(), time, tablet));
     entries.flatten().filter_map(parse).collect()
 }
 
@@ -90,4 +105,38 @@ fn file_bytes(dir: &Path) -> u64 {
         .filter(fs::Metadata::is_file)
         .map(|meta| meta.len())
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(store: &TabletStore) -> Vec<String> {
+        let entries = fs::read_dir(store.disks()[0].layout().trash()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn ages_do_not_follow_the_time_of_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_owned();
+        let hour = Duration::from_secs(3_600);
+        let store = TabletStore::open(std::slice::from_ref(&root)).unwrap();
+        let layout = store.disks()[0].layout().clone();
+        // As an earlier version named it, by a date that may lie anywhere.
+        fs::create_dir(layout.trashed(1_800_000_000_000, 7)).unwrap();
+        store.sweep(hour);
+        let [name] = &names(&store)[..] else { panic!("kept") };
+        let (time, tablet) = parse_trashed(std::ffi::OsStr::new(name)).unwrap();
+        assert!(time < 3_600_000 && tablet == 7, "{name}");
+        drop(store);
+        // Two hours of running later.
+        fs::write(layout.trash_clock(), (time + 7_200_000).to_string()).unwrap();
+        let store = TabletStore::open(&[root]).unwrap();
+        assert!(store.disks()[0].trash_now() >= time + 7_200_000);
+        store.sweep(3 * hour);
+        assert_eq!(names(&store).len(), 1);
+        store.sweep(hour);
+        assert!(names(&store).is_empty());
+    }
 }

@@ -1,6 +1,7 @@
 //! PublishVersion: see `tablet::publish` for what happens to files.
 
-use super::{blocking, tablets_done};
+use super::{blocking, changed_tablets, stat};
+use crate::limits::REPORT_TABLETS;
 use crate::tablet::{Publish, PublishTablet};
 use crate::task::TaskContext;
 use coffer_proto::v1;
@@ -25,9 +26,16 @@ pub async fn run(ctx: &TaskContext, work: v1::PublishVersion) -> Result<Output> 
         tablets: work.tablets.iter().map(tablet).collect(),
     };
     let store = ctx.store.clone();
-    let failures = blocking(move || Ok(store.publish(&publish))).await?;
+    let (failures, stats) = blocking(move || {
+        let failures = store.publish(&publish);
+        // Of more tablets than a message of a report has, the report that follows tells the rest.
+        let published = publish.tablets.iter().filter_map(|tablet| store.tablet(tablet.tablet_id));
+        let stats = published.take(REPORT_TABLETS).map(|tablet| stat(&tablet)).collect();
+        Ok((failures, stats))
+    })
+    .await?;
     for (tablet, error) in &failures {
         tracing::warn!(tablet, transaction = work.transaction_id, %error, "publish failed");
     }
-    Ok(tablets_done(failures))
+    Ok(changed_tablets(failures, stats))
 }

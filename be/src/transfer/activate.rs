@@ -3,9 +3,11 @@
 //! A crash in the middle leaves some moved (the next start finds them among the tablets) and some not; the repeated task
 //! does the rest.
 
+use crate::limits::REPORT_TABLETS;
 use crate::snapshot::find_in;
 use crate::tablet::{Disk, TabletStore};
 use crate::task::context::TaskContext;
+use crate::task::stat;
 use crate::transfer::blocking;
 use coffer_proto::status::to_wire;
 use coffer_proto::v1;
@@ -19,8 +21,13 @@ use std::sync::Arc;
 pub async fn run(ctx: &TaskContext, work: v1::ActivateTablets) -> Result<Output> {
     ctx.check()?;
     let store = Arc::clone(&ctx.store);
-    let failures = blocking("activate tablets", move || activate(&store, &work)).await?;
-    Ok(Output::Tablets(v1::TabletsDone { failures }))
+    let done = blocking("activate tablets", move || {
+        let failures = activate(&store, &work)?;
+        let active = work.tablet_ids.iter().filter_map(|tablet| store.tablet(*tablet));
+        let stats = active.take(REPORT_TABLETS).map(|tablet| stat(&tablet)).collect();
+        Ok(v1::TabletsDone { failures, stats })
+    });
+    Ok(Output::Tablets(done.await?))
 }
 
 fn activate(store: &TabletStore, work: &v1::ActivateTablets) -> Result<Vec<v1::TabletFailure>> {

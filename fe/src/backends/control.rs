@@ -265,7 +265,12 @@ impl Link {
             backend_message::Kind::Registered(said) => registry.up(self.id, &said),
             backend_message::Kind::Heartbeat(said) => registry.heartbeat(self.id, said),
             backend_message::Kind::Progress(said) => tasks.progress(self.id, said),
-            backend_message::Kind::Result(said) => tasks.finished(self.id, said),
+            backend_message::Kind::Result(mut said) => {
+                if let Some(v1::task_result::Output::Tablets(done)) = &mut said.output {
+                    registry.advanced(self.id, std::mem::take(&mut done.stats));
+                }
+                tasks.finished(self.id, said);
+            }
             backend_message::Kind::Tablets(said) => registry.report(self.id, said),
         }
     }

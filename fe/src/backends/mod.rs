@@ -26,7 +26,7 @@ pub mod tasks;
 
 pub use brokers::BrokerStatus;
 pub use hub::Event;
-pub use registry::{BackendStatus, Presence, TabletSums};
+pub use registry::{BackendStatus, Presence, Replica, TabletSums};
 
 use crate::catalog::cluster::Repository;
 use crate::catalog::table::Tablet;
@@ -92,6 +92,11 @@ impl Backends {
     /// What one backend reported about one tablet.
     pub fn tablet_stat(&self, tablet: TabletId, backend: BackendId) -> Option<v1::TabletStat> {
         self.hub.registry.tablet_stat(tablet, backend)
+    }
+
+    /// Look at many replicas at one moment.
+    pub fn look<T>(&self, with: impl FnOnce(&dyn Fn(TabletId, BackendId) -> Replica) -> T) -> T {
+        self.hub.registry.look(with)
     }
 
     /// Sums over tablets, for SHOW.

@@ -1,7 +1,9 @@
 //! What backends said about themselves, in memory of the leader.
 //!
 //! A backend counts as alive while its control stream is up; the stream is given up when nothing is heard for
-//! `heartbeat_timeout_ms`. A full tablet report replaces the previous one as a whole when its last part arrives.
+//! `heartbeat_timeout_ms`. A full tablet report replaces the previous one as a whole when its last part arrives. Between
+//! reports, results of tasks say how the tablets are that they changed; what they say is not undone by the one report that
+//! may have been gathered before.
 
 use crate::catalog::table::Tablet;
 use coffer_proto::ids::{BackendId, JobId, TabletId};
@@ -70,12 +72,29 @@ pub struct TabletSums {
     pub replica_bytes: u64,
 }
 
+/// What is known of one replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replica {
+    /// Its backend is away, or has not reported since it came.
+    Unknown,
+    /// Not there.
+    Missing,
+    /// There, and damaged.
+    Bad,
+    /// At this version.
+    At(u64),
+}
+
 #[derive(Debug, Default)]
 struct Known {
     status: BackendStatus,
     down_since: Option<Instant>,
+    /// Whether a full report is in since its stream is up.
+    reported: bool,
     tablets: HashMap<TabletId, v1::TabletStat>,
     arriving: HashMap<TabletId, v1::TabletStat>,
+    /// What results of tasks said since the last full report: the one on its way may be older.
+    advanced: HashMap<TabletId, v1::TabletStat>,
 }
 
 /// All backends this frontend knows of.
@@ -159,6 +178,7 @@ impl Registry {
     pub fn up(&self, backend: BackendId, said: &v1::Registered) {
         self.update(backend, |known| {
             known.down_since = None;
+            known.reported = false;
             let status = &mut known.status;
             status.alive = true;
             status.start_ms = said.start_time_ms;
@@ -180,6 +200,7 @@ impl Registry {
             went = known.status.alive;
             known.down_since.get_or_insert_with(Instant::now);
             known.arriving.clear();
+            known.advanced.clear();
             known.status.alive = false;
             known.status.running_tasks = 0;
             known.status.error = error.to_owned();
@@ -209,6 +230,13 @@ impl Registry {
             known.arriving.extend(said.tablets.into_iter().map(|stat| (TabletId(stat.tablet_id), stat)));
             if said.last {
                 known.tablets = std::mem::take(&mut known.arriving);
+                for (tablet, stat) in std::mem::take(&mut known.advanced) {
+                    let told = known.tablets.get(&tablet);
+                    if told.is_none_or(|told| !told.bad && told.version < stat.version) {
+                        known.tablets.insert(tablet, stat);
+                    }
+                }
+                known.reported = true;
                 known.status.tablet_count = known.tablets.len() as u64;
                 known.status.report_ms = now_ms();
             }
@@ -217,6 +245,17 @@ impl Registry {
             self.reported().tablets.insert(backend);
             self.report_arrived.notify_one();
         }
+    }
+
+    /// A task changed tablets.
+    pub fn advanced(&self, backend: BackendId, stats: Vec<v1::TabletStat>) {
+        self.update(backend, |known| {
+            for stat in stats {
+                let tablet = TabletId(stat.tablet_id);
+                known.tablets.insert(tablet, stat.clone());
+                known.advanced.insert(tablet, stat);
+            }
+        });
     }
 
     /// Wait until a full report is in, or a backend named jobs.
@@ -247,6 +286,7 @@ impl Registry {
         self.update(backend, |known| {
             for tablet in tablets {
                 known.tablets.remove(tablet);
+                known.advanced.remove(tablet);
             }
         });
     }
@@ -283,6 +323,19 @@ impl Registry {
     /// What one backend reported about one tablet.
     pub fn tablet_stat(&self, tablet: TabletId, backend: BackendId) -> Option<v1::TabletStat> {
         self.known().get(&backend)?.tablets.get(&tablet).cloned()
+    }
+
+    /// Look at many replicas at one moment.
+    pub fn look<T>(&self, with: impl FnOnce(&dyn Fn(TabletId, BackendId) -> Replica) -> T) -> T {
+        let all = self.known();
+        with(&|tablet, backend| match all.get(&backend) {
+            Some(known) if known.down_since.is_none() && known.reported => match known.tablets.get(&tablet) {
+                None => Replica::Missing,
+                Some(stat) if stat.bad => Replica::Bad,
+                Some(stat) => Replica::At(stat.version),
+            },
+            _ => Replica::Unknown,
+        })
     }
 
     /// Sums over tablets; of each, the replica with the newest version counts.
@@ -344,6 +397,43 @@ mod tests {
         assert_eq!(registry.tablets(B), [TabletId(2)]);
         registry.forget_tablets(B, &[TabletId(2)]);
         assert!(registry.tablets(B).is_empty());
+    }
+
+    #[test]
+    fn a_replica_is_judged_by_a_report_of_its_living_backend() {
+        let registry = Registry::default();
+        let look = |tablet| registry.look(|replica| replica(TabletId(tablet), B));
+        let bad = v1::TabletStat { bad: true, ..stat(2, 0, 0) };
+        assert_eq!(look(1), Replica::Unknown);
+        registry.add(B, "h:1");
+        registry.up(B, &v1::Registered::default());
+        assert_eq!(look(1), Replica::Unknown, "nothing reported");
+        registry.report(B, part(vec![stat(1, 3, 3), bad], true, true));
+        assert_eq!([1, 2, 3].map(look), [Replica::At(3), Replica::Bad, Replica::Missing]);
+        registry.down(B, "gone");
+        assert_eq!(look(1), Replica::Unknown);
+        registry.up(B, &v1::Registered::default());
+        assert_eq!(look(1), Replica::Unknown, "the report is of before");
+    }
+
+    #[test]
+    fn what_a_task_changed_is_known_at_once_and_an_older_report_does_not_undo_it() {
+        let registry = Registry::default();
+        registry.add(B, "h:1");
+        let version = || registry.tablet_stat(TabletId(1), B).map(|stat| stat.version);
+        registry.advanced(B, vec![stat(1, 2, 3)]);
+        assert_eq!(version(), Some(2));
+        registry.report(B, part(vec![], true, true));
+        assert_eq!(version(), Some(2), "gathered before the task ended");
+        registry.report(B, part(vec![], true, true));
+        assert_eq!(version(), None, "gathered after it");
+        registry.advanced(B, vec![stat(1, 3, 3)]);
+        registry.report(B, part(vec![v1::TabletStat { bad: true, ..stat(1, 0, 0) }], true, true));
+        assert!(registry.tablet_stat(TabletId(1), B).is_some_and(|stat| stat.bad), "bad is bad");
+        registry.advanced(B, vec![stat(1, 3, 3)]);
+        registry.forget_tablets(B, &[TabletId(1)]);
+        registry.report(B, part(vec![], true, true));
+        assert_eq!(version(), None, "dropped meanwhile");
     }
 
     #[test]

@@ -235,6 +235,14 @@ pub fn effective(session: &Session) -> Arc<BTreeMap<String, String>> {
     Arc::new(all)
 }
 
+/// Seconds that a query may take.
+pub fn query_timeout(session: &Session) -> u64 {
+    const NAME: &str = "query_timeout";
+    let default = || KNOWN.iter().find(|(name, _, _)| *name == NAME).map_or("", |(_, _, default)| *default);
+    let value = session.variables.get(NAME).map_or_else(default, String::as_str);
+    value.parse().unwrap_or(0)
+}
+
 /// Every system variable as SHOW VARIABLES shows it.
 pub fn shown(session: &Session) -> Vec<(String, String)> {
     let show = |(name, kind, default): &(&str, Kind, &str)| {

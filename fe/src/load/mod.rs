@@ -8,15 +8,16 @@
 //! What a crash leaves: before the commit, staged rows on backends that the deadline aborts and discards. After it, a
 //! committed transaction that the next leader publishes. A backend that was away is told when it registers: staged rows
 //! are published or discarded, versions it missed are published in order. A replica that never got the rows of a load does
-//! not advance past it; it answers no reads of later versions until it is repaired.
+//! not advance past it; it answers no reads of later versions until it is repaired ([`repair`]).
 //!
-//! Modules, bottom to top: `majority`, `label` | `publication` | this file | `publisher`, `service`, `http`.
+//! Modules, bottom to top: `majority`, `label` | `publication`, `repair` | this file | `publisher`, `service`, `http`.
 
 pub mod http;
 mod label;
 mod majority;
 mod publication;
 mod publisher;
+mod repair;
 #[cfg(test)]
 mod sample;
 pub mod service;

@@ -6,10 +6,11 @@
 //!
 //! Nothing here is durable. A new leader finds committed loads in the state and starts again; repeating a publish that was
 //! done is harmless. Visible loads that a backend missed are found when it registers: from the staged loads it names, and
-//! shortly after from the versions it reports.
+//! shortly after from the versions it reports. Replicas that this does not help are copied from others ([`super::repair`]).
 
 use super::Loads;
 use super::publication::{Publication, Tracker, lagging};
+use super::repair::{Ended as Repaired, Repairs};
 use crate::backends::Event;
 use crate::catalog::transaction::TransactionState;
 use crate::meta::command::Command;
@@ -35,6 +36,8 @@ const MAX_RUNNING: usize = 256;
 const MAX_RUNNING_PER_BACKEND: usize = 32;
 /// Loads that wait for one backend and table; beyond, they are found again from what the backend reports.
 const MAX_LANE: usize = 10_000;
+/// A backend that has not published a load after this long gives its place to others and is asked again.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(120);
 /// How often a load is tried on a backend that answers with errors.
 const MAX_TRIES: u32 = 3;
 /// Between tries.
@@ -45,6 +48,8 @@ const TICK: Duration = Duration::from_secs(5);
 const PURGE_EVERY_TICKS: u64 = 120;
 /// Ticks between new tries of loads that no majority has published.
 const WAITING_EVERY_TICKS: u64 = 4;
+/// Ticks between looks for replicas that need repair.
+const REPAIR_EVERY_TICKS: u64 = 2;
 /// Ticks from the registration of a backend to a look at its report.
 const REPORT_TICKS: u64 = 2;
 
@@ -96,6 +101,7 @@ struct Publisher {
     proposed: HashSet<TransactionId>,
     /// Backends whose report is looked at in a tick to come.
     registered: HashMap<BackendId, u64>,
+    repairs: Repairs,
     ticks: u64,
 }
 
@@ -109,6 +115,7 @@ impl Publisher {
             proposals: JoinSet::new(),
             proposed: HashSet::new(),
             registered: HashMap::new(),
+            repairs: Repairs::default(),
             ticks: 0,
         }
     }
@@ -134,6 +141,7 @@ impl Publisher {
                 changed = applied.changed() => if changed.is_err() { return },
                 Some(ended) = self.running.join_next() => if let Ok(ended) = ended { self.ended(ended) },
                 Some(done) = self.proposals.join_next() => if let Ok(id) = done { self.proposed.remove(&id); },
+                Some(repaired) = self.repairs.next() => self.repaired(&repaired),
                 event = events.recv() => self.happened(event),
                 _ = tick.tick() => self.tick(),
                 () = sleep_until(next_try) => (),
@@ -193,28 +201,17 @@ impl Publisher {
     }
 
     fn start_tasks(&mut self) {
-        let now = Instant::now();
-        let mut busy: HashMap<BackendId, usize> = HashMap::new();
-        for ((_, backend), _) in self.lanes.iter().filter(|(_, lane)| lane.running) {
-            *busy.entry(*backend).or_default() += 1;
-        }
-        for (key, lane) in &mut self.lanes {
-            if self.running.len() >= MAX_RUNNING {
-                return;
-            }
-            let running = busy.entry(key.1).or_default();
-            if lane.running || *running >= MAX_RUNNING_PER_BACKEND || lane.after.is_some_and(|after| after > now) {
-                continue;
-            }
+        for key in due(&self.lanes, Instant::now()) {
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
             let Some(publication) = lane.queue.front().cloned() else { continue };
             let Some(task) = publication.tasks.get(&key.1).cloned() else { continue };
             (lane.running, lane.after) = (true, None);
-            *running += 1;
-            let (lane, backends) = (*key, self.loads.shared.backends.clone());
-            let id = format!("publish/{}/{}", publication.id, lane.1);
+            let backends = self.loads.shared.backends.clone();
+            let id = format!("publish/{}/{}", publication.id, key.1);
             self.running.spawn(async move {
-                let result = backends.run(lane.1, id, Work::Publish(task)).await;
-                Ended { lane, publication, result }
+                let run = tokio::time::timeout(PUBLISH_WITHIN, backends.run(key.1, id, Work::Publish(task))).await;
+                let late = |_| Err(Error::timeout(format!("no result within {} s", PUBLISH_WITHIN.as_secs())));
+                Ended { lane: key, publication, result: run.unwrap_or_else(late) }
             });
         }
     }
@@ -317,6 +314,11 @@ impl Publisher {
                 backends.iter().for_each(|backend| self.enqueue(*backend, &publication));
             }
         }
+        if self.ticks.is_multiple_of(REPAIR_EVERY_TICKS) {
+            let (lanes, backends) = (&self.lanes, &self.loads.shared.backends);
+            let publishing = |table, backend| lanes.contains_key(&(table, backend));
+            self.loads.shared.meta.view(|state| self.repairs.look(state, backends, publishing));
+        }
         if self.ticks.is_multiple_of(PURGE_EVERY_TICKS) {
             self.purge();
         }
@@ -374,6 +376,13 @@ impl Publisher {
         missed.iter().for_each(|publication| self.enqueue(backend, publication));
     }
 
+    /// A replica is whole again up to some version: what came after that is told to it once more.
+    fn repaired(&mut self, repaired: &Repaired) {
+        if repaired.result.is_ok() {
+            self.catch_up(repaired.place.1);
+        }
+    }
+
     fn expect_reports_of_all(&mut self) {
         for address in self.loads.shared.backends.addresses() {
             self.registered.insert(BackendId(address.backend_id), self.ticks + REPORT_TICKS);
@@ -383,6 +392,25 @@ impl Publisher {
     fn next_try(&self) -> Option<Instant> {
         self.lanes.values().filter(|lane| !lane.running).filter_map(|lane| lane.after).min()
     }
+}
+
+/// The lanes that may start their next task: as many as fit, and of one backend no more than its share.
+fn due(lanes: &HashMap<LaneKey, Lane>, now: Instant) -> Vec<LaneKey> {
+    let mut busy: HashMap<BackendId, usize> = HashMap::new();
+    for ((_, backend), _) in lanes.iter().filter(|(_, lane)| lane.running) {
+        *busy.entry(*backend).or_default() += 1;
+    }
+    let mut free = MAX_RUNNING.saturating_sub(busy.values().sum());
+    let mut due = Vec::new();
+    for (key, lane) in lanes {
+        let running = busy.entry(key.1).or_default();
+        let waits = lane.running || lane.queue.is_empty() || lane.after.is_some_and(|after| after > now);
+        if free > 0 && !waits && *running < MAX_RUNNING_PER_BACKEND {
+            (free, *running) = (free - 1, *running + 1);
+            due.push(*key);
+        }
+    }
+    due
 }
 
 async fn sleep_until(when: Option<Instant>) {
@@ -442,7 +470,7 @@ mod tests {
             error: Some(status::to_wire(error)),
         };
         let failures = errors.iter().enumerate().map(failure).collect();
-        Ok(Some(Output::Tablets(v1::TabletsDone { failures })))
+        Ok(Some(Output::Tablets(v1::TabletsDone { failures, stats: Vec::new() })))
     }
 
     #[test]
@@ -456,6 +484,34 @@ mod tests {
         assert_eq!(judge(failures(&[gap, disk.clone()])), Verdict::Faulty(Some(both), disk.clone()));
         assert_eq!(judge(Err(disk.clone())), Verdict::Faulty(None, disk));
         assert_eq!(judge(Err(away.clone())), Verdict::Away(away));
+    }
+
+    #[test]
+    fn a_backend_that_hangs_takes_only_its_share() {
+        let state = crate::load::sample::state(crate::load::sample::table(&[(1, &[10])], &[1, 2]));
+        let publication = Publication::new(&state, &crate::load::sample::committed(7, 8, &[(1, 2)])).map(Arc::new);
+        let now = Instant::now();
+        let (hung, well) = (BackendId(1), BackendId(2));
+        let lane = || Lane { queue: publication.iter().cloned().collect(), ..Lane::default() };
+        let tables = (0..1_000).map(TableId);
+        let mut lanes: HashMap<LaneKey, Lane> = tables.map(|table| ((table, hung), lane())).collect();
+        lanes.extend((0..20).map(|table| ((TableId(table), well), lane())));
+        let count = |due: &[LaneKey], backend| due.iter().filter(|(_, at)| *at == backend).count();
+        let first = due(&lanes, now);
+        assert_eq!((count(&first, hung), count(&first, well)), (MAX_RUNNING_PER_BACKEND, 20));
+        for key in &first {
+            lanes.get_mut(key).unwrap().running = true;
+        }
+        assert!(due(&lanes, now).is_empty(), "its share is taken");
+        for table in 0..20 {
+            lanes.insert((TableId(table), well), lane());
+        }
+        assert_eq!(due(&lanes, now).len(), 20, "the others go on");
+        lanes.insert((TableId(0), well), Lane { after: Some(now + RETRY_AFTER), ..lane() });
+        lanes.insert((TableId(1), well), Lane::default());
+        assert_eq!(due(&lanes, now).len(), 18, "neither before its time nor with nothing to do");
+        let many = (0..1_000).map(|table| ((TableId(table), BackendId(table)), lane())).collect();
+        assert_eq!(due(&many, now).len(), MAX_RUNNING);
     }
 
     /// Wait until a transaction is in a state, while the publisher works.

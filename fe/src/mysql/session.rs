@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
@@ -25,11 +25,44 @@ pub(super) struct Conversation {
     metrics: Metrics,
     session: Session,
     interrupt: Arc<Notify>,
+    /// Of the query at hand.
+    limit: Limit,
+}
+
+/// When a query must have sent its last row: the session's `query_timeout`, 0 for never.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    seconds: u64,
+    end: Option<tokio::time::Instant>,
+}
+
+impl Limit {
+    const NONE: Limit = Limit { seconds: 0, end: None };
+
+    /// From now on.
+    fn begin(session: &Session) -> Limit {
+        let seconds = exec::variables::query_timeout(session);
+        let end = tokio::time::Instant::now().checked_add(Duration::from_secs(seconds));
+        Limit { seconds, end: end.filter(|_| seconds > 0) }
+    }
+
+    /// Wait for it.
+    async fn over(self) {
+        match self.end {
+            Some(end) => tokio::time::sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn error(self) -> Error {
+        let text = "Query execution was interrupted, maximum statement execution time exceeded";
+        Error::timeout(format!("{text} (query_timeout = {} s)", self.seconds)).numbered(number::QUERY_TIMEOUT)
+    }
 }
 
 impl Conversation {
     pub(super) fn new(context: Context, metrics: Metrics, session: Session, interrupt: Arc<Notify>) -> Conversation {
-        let conversation = Conversation { context, metrics, session, interrupt };
+        let conversation = Conversation { context, metrics, session, interrupt, limit: Limit::NONE };
         conversation.idle();
         conversation
     }
@@ -55,9 +88,12 @@ impl Conversation {
             self.session.error = None;
         }
         let interrupted = Arc::clone(&self.interrupt).notified_owned();
+        self.limit = if matches!(statement, Statement::Query(_)) { Limit::begin(&self.session) } else { Limit::NONE };
+        let limit = self.limit;
         tokio::select! {
             answer = exec::execute(&self.context, &mut self.session, statement) => answer,
             () = interrupted => Err(interrupted_error()),
+            () = limit.over() => Err(limit.error()),
         }
     }
 
@@ -66,7 +102,7 @@ impl Conversation {
         let columns = query.columns.clone();
         let busy = Busy { context: self.context.clone(), session: self.session.clone() };
         let interrupted = Box::pin(Arc::clone(&self.interrupt).notified_owned());
-        let watched = Watched { batches: query.into_rows(), interrupted, _busy: busy };
+        let watched = Watched { batches: query.into_rows(), interrupted, limit: self.limit, _busy: busy };
         Reply::stream(
             columns,
             Box::pin(futures::stream::unfold(Some(watched), |watched| async { next(watched?).await })),
@@ -77,6 +113,7 @@ impl Conversation {
 struct Watched {
     batches: BoxStream<'static, Result<Vec<Row>>>,
     interrupted: Pin<Box<OwnedNotified>>,
+    limit: Limit,
     _busy: Busy,
 }
 
@@ -89,6 +126,7 @@ async fn next(mut watched: Watched) -> Option<(Batch, Option<Watched>)> {
             Err(error) => (Err(to_server_error(&error)), None),
         }),
         () = &mut watched.interrupted => Some((Err(to_server_error(&interrupted_error())), None)),
+        () = watched.limit.over() => Some((Err(to_server_error(&watched.limit.error())), None)),
     }
 }
 

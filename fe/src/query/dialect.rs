@@ -1,12 +1,16 @@
 //! What MySQL writes otherwise than the engine: functions under another name or in another shape, the types of casts, and
 //! the table DUAL. Rewritten before planning.
 
+use coffer_stdx::Error;
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Select, TableFactor, TimezoneInfo, VisitorMut,
+    ObjectName, ObjectNamePart, Select, TableAlias, TableFactor, TimezoneInfo, Value, VisitorMut,
 };
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+/// A number too large for a DOUBLE.
+const ILLEGAL_DOUBLE: u16 = 1367;
 /// Same arguments, another name.
 const RENAMED: [(&str, &str); 5] = [
     ("curdate", "current_date"),
@@ -34,21 +38,78 @@ impl VisitorMut for Dual {
     }
 }
 
-/// Refuses `FROM t PARTITION (p)`: the engine would read the whole table without a word.
-pub(super) struct Partitions;
+/// A table of which a statement reads only some partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The table.
+    pub(super) table: String,
+    /// Its partitions, as written.
+    pub(super) partitions: Vec<String>,
+}
+
+/// Makes `FROM t PARTITION (p)` a table of its own, under a name that no table has: the engine would read the whole table
+/// without a word. Ends at a form that would be read as an alias.
+#[derive(Debug, Default)]
+pub(super) struct Partitions {
+    /// What stands behind the new names.
+    pub(super) parts: BTreeMap<String, Part>,
+}
 
 impl VisitorMut for Partitions {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        let TableFactor::Table { partitions, alias, .. } = factor else { return ControlFlow::Continue(()) };
+        let TableFactor::Table { name, partitions, alias, .. } = factor else { return ControlFlow::Continue(()) };
         // `t PARTITIONS (p)` and `t PARTITION p` read as an alias.
         let named = alias.as_ref().is_some_and(|alias| {
             let name = &alias.name;
             let word = ["partition", "partitions"].iter().any(|word| name.value.eq_ignore_ascii_case(word));
             name.quote_style.is_none() && word
         });
-        if named || !partitions.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if named {
+            return ControlFlow::Break(());
+        }
+        let partitions: Vec<String> = std::mem::take(partitions).into_iter().map(|name| name.value).collect();
+        if let Some(ObjectNamePart::Identifier(table)) = name.0.last_mut().filter(|_| !partitions.is_empty()) {
+            let part = Part { table: table.value.clone(), partitions };
+            // References go on to say the table's name.
+            alias.get_or_insert_with(|| TableAlias {
+                explicit: true,
+                name: table.clone(),
+                columns: Vec::new(),
+                at: None,
+            });
+            let unlike_any_table = format!("{} PARTITION ({})", part.table, part.partitions.join(", "));
+            *table = Ident::with_quote('`', &unlike_any_table);
+            self.parts.insert(unlike_any_table, part);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Ends at a literal that the engine would take for something else, or describe in its own words: a bit literal such as
+/// `b'101'`, and a number too large for a DOUBLE.
+pub(super) struct BadLiterals;
+
+impl VisitorMut for BadLiterals {
+    type Break = Error;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
+        match &value.value {
+            Value::SingleQuotedByteStringLiteral(bits) | Value::DoubleQuotedByteStringLiteral(bits) => {
+                ControlFlow::Break(Error::not_supported(format!(
+                    "the bit literal b'{bits}' is not supported: write a number, or bytes as x'...'"
+                )))
+            }
+            Value::Number(digits, _)
+                if digits.contains(['e', 'E']) && digits.parse::<f64>().is_ok_and(f64::is_infinite) =>
+            {
+                let text = format!("Illegal double '{digits}' value found during parsing");
+                ControlFlow::Break(Error::invalid(text).numbered(ILLEGAL_DOUBLE))
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -149,15 +210,26 @@ mod tests {
 
     #[test]
     fn a_partition_behind_a_table_is_not_overlooked() {
-        for (sql, refused) in [
-            ("SELECT * FROM t PARTITION (p)", true),
-            ("SELECT * FROM t PARTITIONS(p)", true),
-            ("SELECT 1 FROM (SELECT * FROM a, t PARTITION (p, q)) x", true),
-            ("SELECT * FROM t `partition`", false),
-            ("SELECT row_number() OVER (PARTITION BY a) FROM t", false),
+        for (sql, expected) in [
+            ("SELECT * FROM t PARTITION (p)", Some("SELECT * FROM `t PARTITION (p)` AS t")),
+            ("SELECT t.a FROM d.`t` PARTITION (p) u", Some("SELECT t.a FROM d.`t PARTITION (p)` u")),
+            ("SELECT * FROM t PARTITIONS(p)", None),
+            ("SELECT * FROM t PARTITION p", None),
+            (
+                "SELECT 1 FROM (SELECT * FROM a, t PARTITION (p, Q)) x",
+                Some("SELECT 1 FROM (SELECT * FROM a, `t PARTITION (p, Q)` AS t) x"),
+            ),
+            ("SELECT * FROM t `partition`", Some("SELECT * FROM t `partition`")),
+            (
+                "SELECT row_number() OVER (PARTITION BY a) FROM t",
+                Some("SELECT row_number() OVER (PARTITION BY a) FROM t"),
+            ),
         ] {
             let mut statements = Parser::parse_sql(&MySqlDialect {}, sql).unwrap();
-            assert_eq!(statements[0].visit(&mut Partitions).is_break(), refused, "{sql}");
+            let mut found = Partitions::default();
+            let refused = statements[0].visit(&mut found).is_break();
+            assert_eq!((!refused).then(|| statements[0].to_string()).as_deref(), expected, "{sql}");
+            assert_eq!(!found.parts.is_empty(), sql.contains("PARTITION (p") && !refused, "{sql}");
         }
     }
 }

@@ -16,6 +16,8 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
 
+/// In the metadata of a field: digits of a second with which a DATETIME(n) column was declared.
+pub(crate) const FRACTION: &str = "coffer.fraction";
 /// Rows made at a time.
 pub(crate) const ROWS_AT_A_TIME: usize = 1_024;
 
@@ -43,7 +45,13 @@ fn column(field: &Field) -> Column {
         | DataType::Decimal128(_, scale)
         | DataType::Decimal256(_, scale) => plain(ColumnType::Decimal).decimals(u8::try_from(*scale).unwrap_or(0)),
         DataType::Date32 | DataType::Date64 => plain(ColumnType::Date),
-        DataType::Timestamp(_, _) => plain(ColumnType::DateTime).decimals(6),
+        DataType::Timestamp(_, _) => {
+            let time = plain(ColumnType::DateTime);
+            match field.metadata().get(FRACTION).and_then(|digits| digits.parse().ok()) {
+                Some(digits) => time.exact_fraction(digits),
+                None => time.decimals(6),
+            }
+        }
         DataType::Time32(_) | DataType::Time64(_) | DataType::Duration(_) => plain(ColumnType::Time).decimals(6),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             let mut column = plain(ColumnType::Blob);
@@ -290,5 +298,9 @@ mod tests {
         assert_eq!((columns[1].kind, columns[1].decimals), (ColumnType::Decimal, 2));
         assert!(columns[2].binary);
         assert_eq!((columns[3].kind, columns[3].name.as_str()), (ColumnType::VarString, "d"));
+        let time = Field::new("t", DataType::Timestamp(TimeUnit::Microsecond, None), true);
+        assert!(!column(&time).exact_fraction);
+        let declared = time.with_metadata([(FRACTION.to_owned(), "3".to_owned())].into());
+        assert_eq!((column(&declared).decimals, column(&declared).exact_fraction), (3, true));
     }
 }

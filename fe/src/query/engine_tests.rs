@@ -119,6 +119,21 @@ async fn tables_are_read_filtered_and_sorted() {
 }
 
 #[tokio::test]
+async fn a_statement_may_name_the_partitions_it_reads() {
+    let (engine, memory, _) = engine().await;
+    assert_eq!(one(&engine, "SELECT count(*), min(t.id) FROM t PARTITION (high)").await, "2|11");
+    assert_eq!(memory.opened().len(), 1, "one partition, one tablet");
+    assert_eq!(one(&engine, "SELECT count(*) FROM d.t PARTITION (LOW, high) x WHERE x.ID > 11").await, "1");
+    let both = "SELECT a.n, b.n FROM (SELECT count(*) n FROM t PARTITION (low)) a, (SELECT count(*) n FROM t) b";
+    assert_eq!(one(&engine, both).await, "2|4");
+    let error = ask(&engine, "SELECT * FROM t PARTITION (nope)").await.unwrap_err();
+    assert_eq!(error.message(), "Unknown partition nope in table t");
+    assert_eq!(ask(&engine, "SELECT * FROM t PARTITION low").await.unwrap_err().number(), 1064);
+    let plan = ask(&engine, "EXPLAIN SELECT * FROM t PARTITION (low)").await.unwrap().concat().join(" ");
+    assert!(plan.contains("ScanExec: table=t, partitions=1/2, tablets=1"), "{plan}");
+}
+
+#[tokio::test]
 async fn checksums_add_up() {
     let (engine, _, _) = engine().await;
     let all: u64 = one(&engine, "SELECT checksum(id) FROM t").await.parse().unwrap();
@@ -145,6 +160,11 @@ async fn expressions_mean_what_they_mean_in_mysql() {
         ("SELECT if(1 > 2, 'a', 'b'), ifnull(NULL, 3)", "b|3"),
         ("SELECT year('2024-02-03'), month(date '2024-02-03')", "2024|2"),
         ("SELECT \"it's\", 'a\\'b'", "it's|a'b"),
+        (
+            "SELECT date_format('2009-10-04 22:23:00', '%W %M %Y %D'), date_format(NULL, '%Y')",
+            "Sunday October 2009 4th|NULL",
+        ),
+        ("SELECT date_format(date '2024-02-03', '%Y-%m-%d %H:%i:%s')", "2024-02-03 00:00:00"),
         ("SELECT cast('12.345' AS decimal(10, 2))", "12.35"),
         ("SELECT 99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
         ("SELECT count(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'd'", "2"),
@@ -170,6 +190,8 @@ async fn errors_are_those_that_clients_know() {
         ("INSERT INTO t SELECT 1, 'x'", ErrorKind::NotSupported, 0, "INSERT INTO is not supported"),
         ("EXPLAIN INSERT INTO t SELECT 1, 'x'", ErrorKind::NotSupported, 0, "INSERT INTO is not supported"),
         ("SET x = 1", ErrorKind::NotSupported, 0, "SET x is not supported"),
+        ("SELECT -1e400", ErrorKind::Invalid, 1367, "Illegal double '1e400' value found during parsing"),
+        ("SELECT b'101'", ErrorKind::NotSupported, 0, "the bit literal b'101' is not supported"),
         ("SELECT cast('x' AS int)", ErrorKind::Invalid, 0, "Cannot cast string 'x'"),
     ] {
         let error = ask(&engine, sql).await.unwrap_err();

@@ -2,6 +2,7 @@
 //! division as MySQL means it (whole numbers divide to a fraction, division by zero is NULL).
 
 use super::Caller;
+use super::date_format::DateFormat;
 use super::errors::to_engine;
 use coffer_stdx::Error;
 use datafusion::arrow::datatypes::DataType;
@@ -31,6 +32,7 @@ pub(crate) fn of_session(caller: &Caller) -> Vec<ScalarUDF> {
         constant(&["version"], &ScalarValue::from(caller.version)),
         constant(&["connection_id"], &ScalarValue::from(u64::from(caller.connection))),
         ScalarUDF::from(If::new()),
+        ScalarUDF::from(DateFormat::new()),
     ];
     let parts = ["year", "quarter", "month", "week", "day", "hour", "minute", "second"];
     functions.extend(parts.map(|part| ScalarUDF::from(Part::new(part))));

@@ -8,12 +8,14 @@
 //!
 //! Nothing durable is written here; a crash ends the queries that run.
 //!
-//! Modules, bottom to top: `errors`, `pin`, `prune`, `names`, `dialect`, `checksum`, `encode`, `lane` | `source`, `assign` |
+//! Modules, bottom to top: `errors`, `dialect`, `pin`, `prune`, `names`, `checksum`, `date_format`,
+//! `encode`, `lane` | `source`, `assign` |
 //! `fetch` | `table` | `system`, `catalog` | this file with `functions`, `stream`.
 
 mod assign;
 mod catalog;
 mod checksum;
+mod date_format;
 mod dialect;
 pub mod encode;
 #[cfg(test)]
@@ -135,7 +137,7 @@ impl Engine {
         let pinned = if wanted.catalog {
             self.meta.view(Pinned::everything)
         } else {
-            self.meta.view(|state| Pinned::named(state, &wanted.names, current))?
+            self.meta.view(|state| Pinned::named(state, &wanted.names, &wanted.parts, current))?
         };
         parsed.fix_names(&pinned, wanted.catalog);
         let context = self.context(state, caller, pinned);

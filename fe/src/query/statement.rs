@@ -1,6 +1,6 @@
 //! A statement between text and plan: what it reads and what its columns are called.
 
-use super::dialect::{Dual, Functions, Partitions};
+use super::dialect::{BadLiterals, Dual, Functions, Part, Partitions};
 use super::names::Names;
 use super::pin::Pinned;
 use super::system::{self, INFORMATION_SCHEMA};
@@ -11,7 +11,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{self as sql, Expr, ObjectNamePart, SelectItem, SetExpr, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::MySqlDialect;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::errors::from_engine;
@@ -28,6 +28,8 @@ pub(super) struct Parsed {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) names: Vec<ObjectName>,
+    /// Of those names, the ones that stand for some partitions of a table.
+    pub(super) parts: BTreeMap<String, Part>,
     /// Whether it reads the catalog itself.
     pub(super) catalog: bool,
 }
@@ -60,17 +62,21 @@ impl Parsed {
 
     /// The tables it names, common table expressions left out.
     pub(super) fn tables(&mut self, state: &SessionState, current: Option<&str>) -> Result<Wanted> {
+        let mut parts = BTreeMap::new();
         if let Some(inner) = query_of(&mut self.statement) {
-            if inner.visit(&mut Partitions).is_break() {
-                return Err(Error::not_supported(
-                    "PARTITION in SELECT is not supported: put a condition on the partition columns into WHERE",
-                ));
+            let mut partitions = Partitions::default();
+            if inner.visit(&mut partitions).is_break() {
+                return Err(syntax("partitions of a table are named as in FROM t PARTITION (p1, p2)"));
+            }
+            parts = partitions.parts;
+            if let ControlFlow::Break(error) = inner.visit(&mut BadLiterals) {
+                return Err(error);
             }
             let _ = inner.visit(&mut Dual);
             let _ = inner.visit(&mut FoldCatalog);
         }
         let references = state.resolve_table_references(&self.statement).map_err(|error| from_engine(&error))?;
-        let mut wanted = Wanted { names: Vec::new(), catalog: false };
+        let mut wanted = Wanted { names: Vec::new(), parts, catalog: false };
         for reference in references {
             match reference.schema().or(current.filter(|current| *current == INFORMATION_SCHEMA)) {
                 Some(INFORMATION_SCHEMA) => wanted.catalog = true,

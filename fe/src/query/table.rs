@@ -1,16 +1,17 @@
 //! A pinned table as the engine sees it, and the scan of it.
 
 use super::assign::{Standing, assign};
+use super::encode::FRACTION;
 use super::errors::to_engine;
 use super::fetch::{ScanSpec, read};
 use super::pin::{PinnedTable, TabletRead};
 use super::prune::{Allowed, KeyColumn, is_useful};
 use super::source::Source;
-use crate::catalog::table::Table;
+use crate::catalog::table::{Partition, Table};
 use async_trait::async_trait;
 use coffer_proto::ids::BackendId;
 use coffer_table::ColumnType;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -24,6 +25,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, statistics::StatisticsArgs,
 };
 use futures::StreamExt;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +42,7 @@ pub(crate) struct CofferTable {
 
 impl CofferTable {
     pub(crate) fn new(pinned: PinnedTable, source: Arc<dyn Source>) -> CofferTable {
-        CofferTable { schema: pinned.table.schema.arrow(), pinned, source }
+        CofferTable { schema: declared(&pinned.table.schema), pinned, source }
     }
 
     fn rows(&self, tablets: &[TabletRead]) -> Option<usize> {
@@ -50,6 +52,19 @@ impl CofferTable {
         };
         tablets.iter().map(rows_of).try_fold(0, |sum, rows| Some(sum + rows? as usize))
     }
+}
+
+/// The columns, with the digits of a second that their times were declared with.
+fn declared(schema: &coffer_table::Schema) -> SchemaRef {
+    let arrow = schema.arrow();
+    let fields = schema.columns.iter().zip(arrow.fields()).map(|(column, field)| match column.kind {
+        ColumnType::DateTime { scale } => {
+            let digits = HashMap::from([(FRACTION.to_owned(), scale.to_string())]);
+            Arc::new(field.as_ref().clone().with_metadata(digits))
+        }
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The partition columns with their types.
@@ -95,7 +110,8 @@ impl TableProvider for CofferTable {
         let total = table.partitions.len();
         let tablets = self.pinned.reads(|partition| allowed.may_hold(partition.range.as_ref()));
         let rows = self.rows(&tablets);
-        let chosen = table.partitions.values().filter(|part| allowed.may_hold(part.range.as_ref())).count();
+        let holds = |part: &&Partition| self.pinned.includes(part) && allowed.may_hold(part.range.as_ref());
+        let chosen = table.partitions.values().filter(holds).count();
         let count = tablets.len();
         let source = Arc::clone(&self.source);
         let standing = |tablet: &TabletRead, backend| {

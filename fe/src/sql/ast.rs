@@ -135,6 +135,8 @@ pub enum Show {
         database: Option<String>,
         like: Option<String>,
         full: bool,
+        /// Of `Tables_in_...` and `Table_type`.
+        conditions: Vec<RowCondition>,
     },
     CreateTable(ObjectName),
     CreateDatabase(String),

@@ -4,7 +4,7 @@ use super::ast::{BoundText, CreateTable, PartitionBy, PartitionDef, PartitionVal
 use super::cursor::Cursor;
 use super::{names, types};
 use crate::error::{Error, Result, number};
-use coffer_table::Column;
+use coffer_table::{Column, ColumnType};
 use sqlparser::tokenizer::Token;
 
 /// What may stand in the place of a column and Coffer does not do.
@@ -90,7 +90,7 @@ fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
         } else if cursor.eat("NULL") {
             column.nullable = true;
         } else if cursor.eat("DEFAULT") {
-            column.default = default(cursor, &column.name)?;
+            column.default = default(cursor, &column)?;
         } else if cursor.eat("COMMENT") {
             column.comment = cursor.string("a quoted comment")?;
         } else if cursor.is_one_of(&COLUMN_OPTIONS) || cursor.is("ON") {
@@ -102,15 +102,50 @@ fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
     }
 }
 
-fn default(cursor: &mut Cursor<'_>, column: &str) -> Result<Option<String>> {
-    let functions = ["CURRENT_TIMESTAMP", "CURRENT_DATE", "NOW", "UUID", "PI", "E", "BITMAP_EMPTY"];
-    if cursor.is_one_of(&functions) || *cursor.peek() == Token::LParen {
-        return Err(not_supported(&format!("a computed DEFAULT of column '{column}'")));
+fn default(cursor: &mut Cursor<'_>, column: &Column) -> Result<Option<String>> {
+    let name = &column.name;
+    if cursor.is("CURRENT_TIMESTAMP") {
+        return current_timestamp(cursor, column).map(Some);
+    }
+    if cursor.is("CURRENT_DATE") && column.kind == ColumnType::Date {
+        cursor.skip();
+        return Ok(Some("CURRENT_DATE".to_owned()));
+    }
+    if cursor.is_one_of(&["CURRENT_DATE", "NOW", "UUID", "PI", "E", "BITMAP_EMPTY"]) || *cursor.peek() == Token::LParen
+    {
+        return Err(not_supported(&format!("this computed DEFAULT of column '{name}'")));
     }
     if cursor.eat("NULL") {
         return Ok(None);
     }
     cursor.value("a value").map(Some)
+}
+
+/// `CURRENT_TIMESTAMP[(digits)]`: the time of the load.
+fn current_timestamp(cursor: &mut Cursor<'_>, column: &Column) -> Result<String> {
+    let ColumnType::DateTime { scale } = column.kind else {
+        return Err(Error::invalid(format!(
+            "column '{}': only DATETIME columns can have CURRENT_TIMESTAMP as DEFAULT, not {}",
+            column.name, column.kind
+        ))
+        .numbered(number::BAD_DEFAULT));
+    };
+    cursor.skip();
+    let mut digits: u8 = 0;
+    if *cursor.peek() == Token::LParen && *cursor.nth(1) == Token::RParen {
+        cursor.skip();
+        cursor.skip();
+    } else if *cursor.peek() == Token::LParen {
+        digits = cursor.parenthesised(|cursor| cursor.number("a number of digits"))?.first().copied().unwrap_or(0);
+    }
+    if digits > scale {
+        return Err(Error::invalid(format!(
+            "column '{}': CURRENT_TIMESTAMP({digits}) has more digits than {}",
+            column.name, column.kind
+        ))
+        .numbered(number::BAD_DEFAULT));
+    }
+    Ok(if digits == 0 { "CURRENT_TIMESTAMP".to_owned() } else { format!("CURRENT_TIMESTAMP({digits})") })
 }
 
 /// What follows the columns, in any order, each once.

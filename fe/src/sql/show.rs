@@ -68,18 +68,18 @@ fn tables(cursor: &mut Cursor<'_>, full: bool) -> Result<Show> {
     cursor.eat("FULL");
     cursor.need("TABLES")?;
     let database = cursor.optional_from("a database name")?;
-    if !(cursor.is("WHERE") && cursor.is_nth(1, "Table_type")) {
-        let heading = format!("Tables_in_{}", database.as_deref().unwrap_or_default());
-        return Ok(Show::Tables { like: like_or_where(cursor, &[&heading, "Tables_in"])?, database, full });
+    if !cursor.eat("WHERE") {
+        return Ok(Show::Tables { like: optional_like(cursor)?, database, full, conditions: Vec::new() });
     }
-    // There are tables only: the type chooses all or none.
-    cursor.need("WHERE")?;
-    let all = conditions(cursor)?.iter().all(|condition| {
-        let base = condition.value.eq_ignore_ascii_case("BASE TABLE");
-        if condition.operator == RowOperator::NotEqual { !base } else { base }
-    });
-    let columns = ["Tables_in", "Table_type"].map(str::to_owned).to_vec();
-    Ok(if all { Show::Tables { database, like: None, full } } else { Show::Empty { columns } })
+    let place = cursor.expected("a condition on Tables_in_... or Table_type");
+    let conditions = conditions(cursor)?;
+    let known =
+        |column: &str| column.eq_ignore_ascii_case("Table_type") || starts_with_ignoring_case(column, "Tables_in");
+    if conditions.iter().all(|condition| known(&condition.column)) {
+        Ok(Show::Tables { database, like: None, full, conditions })
+    } else {
+        Err(place)
+    }
 }
 
 /// `[FULL] COLUMNS {FROM | IN} t [{FROM | IN} db] [LIKE 'x']`.

@@ -20,8 +20,9 @@ pub struct Options {
     pub max_filter_ratio: f64,
     /// `timeout`, seconds.
     pub timeout_s: u32,
-    /// `strict_mode: false` was given: a value that does not fit a nullable column becomes NULL.
-    pub lenient: bool,
+    /// `strict_mode`: false makes NULL of a value that does not fit a nullable column; true refuses even an empty field of
+    /// a number, date or time, which is NULL otherwise.
+    pub strict: Option<bool>,
 }
 
 /// Kind of file.
@@ -122,7 +123,7 @@ impl Options {
             timeout_s: timeout_s.ok_or_else(|| {
                 Error::invalid(format!("timeout: {timeout} is not from 1 to {MAX_TIMEOUT_S} seconds"))
             })?,
-            lenient: flag("strict_mode", text("strict_mode")?)? == Some(false),
+            strict: flag("strict_mode", text("strict_mode")?)?,
         })
     }
 }
@@ -245,7 +246,7 @@ mod tests {
     fn defaults() {
         let options = parse(&[]).unwrap();
         assert_eq!((options.format, options.timeout_s, options.max_filter_ratio), (Format::Csv, 600, 0.0));
-        assert_eq!((options.shape, options.label, options.lenient), (Shape::default(), None, false));
+        assert_eq!((options.shape, options.label, options.strict), (Shape::default(), None, None));
     }
 
     #[test]
@@ -275,7 +276,7 @@ mod tests {
             (options.shape.skip_lines, options.shape.enclose, options.shape.escape),
             (5, Some(b'"'), Some(b'\\'))
         );
-        assert!(options.lenient);
+        assert_eq!(options.strict, Some(false));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::options::Options;
 use crate::limits::{PARSE_BYTES, PARSE_ROWS};
 use crate::load::rejects::{Rejects, with_line};
 use arrow::array::RecordBatch;
-use coffer_stdx::{Error, Result};
+use coffer_stdx::{Error, Result, time};
 use coffer_table::text::Misfit;
 use coffer_table::{BatchBuilder, Schema};
 use std::sync::Arc;
@@ -25,12 +25,13 @@ pub fn sources(schema: &Schema, file_columns: &[String]) -> Result<Vec<Source>> 
     if !file_columns.iter().any(|name| known(&name)) {
         return Err(Error::invalid(format!("columns '{}' names no column of the table", file_columns.join(", "))));
     }
+    let now_us = i64::try_from(time::now_ms()).unwrap_or(0) * 1_000;
     let source = |column: &coffer_table::Column| match file_columns
         .iter()
         .position(|name| name.eq_ignore_ascii_case(&column.name))
     {
         Some(position) => Ok(Source::Field(position)),
-        None if column.default.is_some() || column.nullable => Ok(Source::Default(column.default.clone())),
+        None if column.default.is_some() || column.nullable => Ok(Source::Default(column.default_at(now_us))),
         None => Err(Error::invalid(format!(
             "column '{}' is not in the file and has neither a default nor NULL",
             column.name
@@ -39,15 +40,25 @@ pub fn sources(schema: &Schema, file_columns: &[String]) -> Result<Vec<Source>> 
     schema.columns.iter().map(source).collect()
 }
 
+/// How a record becomes a row.
+#[derive(Debug)]
+struct Rules {
+    sources: Vec<Source>,
+    /// Fields of a record.
+    width: usize,
+    /// A value that does not fit becomes NULL where that is allowed.
+    lenient: bool,
+    /// Columns for which an empty field is NULL: numbers, dates and times that may be NULL.
+    blank_is_null: Vec<bool>,
+}
+
 /// Turns one file into batches.
 #[derive(Debug)]
 pub struct TextParser {
     reader: Reader,
     schema: Arc<Schema>,
     builder: BatchBuilder,
-    sources: Vec<Source>,
-    width: usize,
-    lenient: bool,
+    rules: Rules,
     total: u64,
     rejects: Rejects,
 }
@@ -62,9 +73,16 @@ impl TextParser {
         Ok(TextParser {
             reader: Reader::new(options.shape.clone()),
             builder: BatchBuilder::new(&schema),
-            sources: sources(&schema, &file_columns)?,
-            width: file_columns.len(),
-            lenient: options.lenient,
+            rules: Rules {
+                sources: sources(&schema, &file_columns)?,
+                width: file_columns.len(),
+                lenient: options.strict == Some(false),
+                blank_is_null: schema
+                    .columns
+                    .iter()
+                    .map(|column| column.nullable && !column.kind.is_text() && options.strict != Some(true))
+                    .collect(),
+            },
             schema,
             total: 0,
             rejects: Rejects::default(),
@@ -91,7 +109,7 @@ impl TextParser {
         let mut looked = 0;
         while let Some(record) = self.reader.next_record()? {
             self.total += 1;
-            match row(&mut self.builder, &record, &self.sources, self.width, self.lenient) {
+            match row(&mut self.builder, &record, &self.rules) {
                 Ok(()) => self.builder.end_row(),
                 Err(refusal) => {
                     self.builder.abandon_row();
@@ -130,24 +148,19 @@ impl Refusal {
     }
 }
 
-fn row(
-    builder: &mut BatchBuilder,
-    record: &Record<'_>,
-    sources: &[Source],
-    width: usize,
-    lenient: bool,
-) -> Result<(), Refusal> {
-    if record.width() != width {
-        return Err(Refusal::Width { found: record.width(), wanted: width });
+fn row(builder: &mut BatchBuilder, record: &Record<'_>, rules: &Rules) -> Result<(), Refusal> {
+    if record.width() != rules.width {
+        return Err(Refusal::Width { found: record.width(), wanted: rules.width });
     }
-    for (column, source) in sources.iter().enumerate() {
+    for (column, source) in rules.sources.iter().enumerate() {
+        let blank = |text: &&[u8]| rules.blank_is_null[column] && text.trim_ascii().is_empty();
         let (field, text) = match source {
-            Source::Field(field) => (Some(*field), record.field(*field)),
+            Source::Field(field) => (Some(*field), record.field(*field).filter(|text| !blank(text))),
             Source::Default(default) => (None, default.as_deref().map(str::as_bytes)),
         };
         if let Err(misfit) = builder.push(column, text) {
             // In lenient mode the value becomes NULL, unless the column refuses that too.
-            if !(lenient && misfit != Misfit::Null && builder.push(column, None).is_ok()) {
+            if !(rules.lenient && misfit != Misfit::Null && builder.push(column, None).is_ok()) {
                 return Err(Refusal::Field { column, source: field, misfit });
             }
         }
@@ -159,6 +172,7 @@ fn row(
 mod tests {
     use super::*;
     use crate::tablet::testing::schema;
+    use arrow::array::Array;
     use arrow::util::pretty::pretty_format_batches;
 
     fn parse(headers: &[(&str, &str)], text: &str) -> Result<(u64, Rejects, String)> {
@@ -203,6 +217,36 @@ mod tests {
         assert!(rows.contains("| 7  | none"), "{rows}");
         assert!(parse(&[("columns", "name")], "a\n").unwrap_err().message().contains("column 'id'"));
         assert!(parse(&[("columns", "x,y")], "a\n").is_err());
+    }
+
+    #[test]
+    fn an_empty_field_of_a_number_is_null_or_a_row_with_a_clear_reason() {
+        let load = |nullable, header: &[(&str, &str)]| {
+            let options = Options::parse(|name| {
+                header.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+            })
+            .unwrap();
+            let mut schema = schema();
+            (schema.columns[0].nullable, schema.columns[1].nullable) = (nullable, false);
+            let mut parser = TextParser::new(Arc::new(schema), &options).unwrap();
+            let mut rows = Vec::new();
+            let mut emit = |batch: RecordBatch| {
+                rows.extend(
+                    (0..batch.num_rows()).map(|row| (batch.column(0).is_null(row), batch.column(1).is_null(row))),
+                );
+                Ok(())
+            };
+            parser.feed(b" \t\n", &mut emit).unwrap();
+            let (_, rejects) = parser.finish(&mut emit).unwrap();
+            (rows, rejects.text().trim().to_owned())
+        };
+        // The text beside it is an empty text.
+        assert_eq!(load(true, &[]), (vec![(true, false)], String::new()));
+        let (rows, reason) = load(false, &[]);
+        assert!(rows.is_empty() && reason.contains("column 'id': the field is empty"), "{reason}");
+        assert!(reason.contains("NULL is not allowed"), "{reason}");
+        let (rows, reason) = load(true, &[("strict_mode", "true")]);
+        assert!(rows.is_empty() && reason.contains("no value of type int"), "{reason}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn check_type(column: &Column) -> Result<()> {
 
 /// A DEFAULT must be a value of its column.
 fn check_default(column: &Column) -> Result<()> {
-    let Some(default) = &column.default else { return Ok(()) };
+    let Some(default) = &column.default_at(0) else { return Ok(()) };
     let schema = Schema { columns: vec![column.clone()] };
     let fits = BatchBuilder::new(&schema).push(0, Some(default.as_bytes()));
     fits.map_err(|misfit| {
@@ -226,6 +226,8 @@ mod tests {
         };
         assert!(with(ColumnType::Int, "7").is_ok());
         assert!(with(ColumnType::Date, "2024-01-01").is_ok());
+        assert!(with(ColumnType::DateTime { scale: 3 }, "CURRENT_TIMESTAMP").is_ok());
+        assert!(with(ColumnType::Int, "CURRENT_TIMESTAMP").is_err());
         let error = with(ColumnType::Int, "seven").unwrap_err();
         assert_eq!(error.number(), 1067);
         assert!(error.message().contains("'b'") && error.message().contains("seven"), "{error}");

@@ -35,22 +35,17 @@ pub(super) struct Filler {
     value: ArrayRef,
 }
 
+/// The default of a column at this moment.
+pub(super) fn default_text(column: &Column) -> Option<String> {
+    column.default_at(i64::try_from(now_ms()).unwrap_or(0) * 1_000)
+}
+
 impl Filler {
     /// The default of a column, or NULL.
     pub(super) fn new(column: &Column) -> Result<Filler> {
-        let value = match (&column.default, column.kind) {
-            (None, kind) => new_null_array(&kind.arrow(), 1),
-            (Some(text), ColumnType::DateTime { scale })
-                if text.to_ascii_uppercase().starts_with("CURRENT_TIMESTAMP") =>
-            {
-                let now = i64::try_from(now_ms()).unwrap_or(0) * 1_000;
-                std::sync::Arc::new(TimestampMicrosecondArray::from(vec![round_time(now, scale)])) as ArrayRef
-            }
-            (Some(text), ColumnType::Date) if text.to_ascii_uppercase().starts_with("CURRENT_DATE") => {
-                let days = i32::try_from(now_ms() / (DAY_US as u64 / 1_000)).unwrap_or(0);
-                std::sync::Arc::new(Date32Array::from(vec![days])) as ArrayRef
-            }
-            (Some(text), _) => read(&StringArray::from(vec![text.as_str()]), column, 0)?,
+        let value = match default_text(column) {
+            None => new_null_array(&column.kind.arrow(), 1),
+            Some(text) => read(&StringArray::from(vec![text.as_str()]), column, 0)?,
         };
         Ok(Filler { value })
     }
@@ -94,11 +89,6 @@ pub(super) fn convert(array: &ArrayRef, column: &Column, before: u64) -> Result<
 /// NULL in a NOT NULL column.
 pub(super) fn null_refused(column: &Column, place: &str) -> Error {
     Error::invalid(format!("Column '{}' cannot be null {place}", column.name)).numbered(NULL_REFUSED)
-}
-
-/// The first value as a client sees it.
-pub(super) fn text_of(array: &ArrayRef) -> Result<String> {
-    Ok(texts_of(array)?.iter().next().flatten().unwrap_or_default().to_owned())
 }
 
 fn is_number(kind: &DataType) -> bool {

@@ -4,7 +4,7 @@
 //! A number for a whole number column is rounded half away from zero; for a BOOLEAN column it is false when 0. DEFAULT
 //! stands for the default of its column.
 
-use super::convert::{Filler, null_refused};
+use super::convert::null_refused;
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use coffer_table::text::parse_decimal;
@@ -46,7 +46,8 @@ impl Literals {
     /// Batches of whole rows. `origins` says for each column of the table which value of a row it takes; left out ones are
     /// filled with their default.
     pub(super) fn batches(&self, schema: &Schema, origins: &[Option<usize>]) -> Result<Vec<RecordBatch>> {
-        let defaults: Vec<Option<String>> = schema.columns.iter().map(default_text).collect::<Result<_>>()?;
+        // The time of now is taken once for all rows.
+        let defaults: Vec<Option<String>> = schema.columns.iter().map(super::convert::default_text).collect();
         let mut batches = Vec::new();
         let mut builder = BatchBuilder::new(schema);
         for (number, row) in self.rows.iter().enumerate() {
@@ -82,18 +83,6 @@ impl Literals {
             batches.push(builder.finish()?);
         }
         Ok(batches)
-    }
-}
-
-/// The default of a column as text; the time of now is taken once for all rows.
-fn default_text(column: &coffer_table::Column) -> Result<Option<String>> {
-    match (&column.default, column.kind) {
-        (Some(text), ColumnType::Date | ColumnType::DateTime { .. })
-            if text.to_ascii_uppercase().starts_with("CURRENT_") =>
-        {
-            super::convert::text_of(&Filler::new(column)?.fill(1)?).map(Some)
-        }
-        (default, _) => Ok(default.clone()),
     }
 }
 

@@ -41,8 +41,9 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
     let meta = &context.meta;
     Ok(match show {
         Show::Databases { like } => meta.view(|state| tables::databases(state, like.as_deref())),
-        Show::Tables { database, like, full } => {
-            meta.view(|state| tables::tables(state, (database.as_deref(), current), like.as_deref(), full))?
+        Show::Tables { database, like, full, conditions } => {
+            let all = meta.view(|state| tables::tables(state, (database.as_deref(), current), like.as_deref()))?;
+            tables::chosen(all, conditions, full)?
         }
         Show::CreateTable(table) => meta.view(|state| tables::create_table(state, &table, current))?,
         Show::CreateDatabase(name) => meta.view(|state| tables::create_database(state, &name))?,

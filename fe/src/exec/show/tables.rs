@@ -4,11 +4,11 @@ use crate::catalog::database::Database;
 use crate::catalog::table::Table;
 use crate::error::{self, Result};
 use crate::exec::answer::RowSet;
-use crate::exec::filter::like;
+use crate::exec::filter::{self, like};
 use crate::exec::names::{INFORMATION_SCHEMA, is_system_database};
 use crate::meta::state::State;
 use crate::query::system_tables;
-use crate::sql::ast::ObjectName;
+use crate::sql::ast::{ObjectName, RowCondition, RowFilter};
 use coffer_mysql::{quote, quote_identifier};
 use coffer_table::{Bound, Column, ColumnType, KeyRange};
 use std::fmt::Write;
@@ -25,12 +25,11 @@ pub(super) fn databases(state: &State, pattern: Option<&str>) -> RowSet {
     set
 }
 
-/// SHOW [FULL] TABLES.
+/// The rows of SHOW FULL TABLES.
 pub(super) fn tables(
     state: &State,
     (given, current): (Option<&str>, Option<&str>),
     pattern: Option<&str>,
-    full: bool,
 ) -> Result<RowSet> {
     let name = given.or(current).ok_or_else(error::no_database)?;
     let (mut tables, kind): (Vec<&str>, &str) = if is_system_database(name) {
@@ -40,13 +39,22 @@ pub(super) fn tables(
         (database.tables.values().map(|table| table.name.as_str()).collect(), "BASE TABLE")
     };
     tables.sort_unstable();
-    let mut columns = vec![format!("Tables_in_{name}")];
-    if full {
-        columns.push("Table_type".to_owned());
-    }
-    let mut set = RowSet::new(columns);
+    let mut set = RowSet::new([format!("Tables_in_{name}"), "Table_type".to_owned()]);
     for table in tables.into_iter().filter(|table| pattern.is_none_or(|pattern| like(pattern, table))) {
-        if full { set.push([table, kind]) } else { set.push([table]) }
+        set.push([table, kind]);
+    }
+    Ok(set)
+}
+
+/// Those that the conditions keep; without FULL the names alone. `Tables_in` may be followed by anything.
+pub(super) fn chosen(mut set: RowSet, mut conditions: Vec<RowCondition>, full: bool) -> Result<RowSet> {
+    for condition in conditions.iter_mut().filter(|condition| !condition.column.eq_ignore_ascii_case("Table_type")) {
+        condition.column.clone_from(&set.columns[0]);
+    }
+    set = filter::apply(set, &RowFilter { conditions, ..RowFilter::default() })?;
+    if !full {
+        set.columns.truncate(1);
+        set.rows.iter_mut().for_each(|row| row.truncate(1));
     }
     Ok(set)
 }
@@ -137,7 +145,8 @@ fn column_line(column: &Column) -> String {
     let mut line = format!("  {} {}", quote_identifier(&column.name), column.kind);
     line.push_str(if column.nullable { " NULL" } else { " NOT NULL" });
     if let Some(default) = &column.default {
-        let _ = write!(line, " DEFAULT {}", quote(default));
+        let shown = if column.default_is_now() { default.clone() } else { quote(default) };
+        let _ = write!(line, " DEFAULT {shown}");
     }
     if !column.comment.is_empty() {
         let _ = write!(line, " COMMENT {}", quote(&column.comment));
@@ -203,7 +212,7 @@ mod tests {
     use super::*;
     use crate::exec::ddl::Plan;
     use crate::exec::sample;
-    use crate::sql::ast::Statement;
+    use crate::sql::ast::{RowOperator, Statement};
 
     fn name(table: &str) -> ObjectName {
         ObjectName { database: None, name: table.to_owned() }
@@ -218,13 +227,35 @@ mod tests {
         let state = sample::state();
         assert_eq!(column(&databases(&state, None), 0), ["db", "empty", "information_schema"]);
         assert_eq!(column(&databases(&state, Some("d%")), 0), ["db"]);
-        let set = tables(&state, (Some("db"), None), None, true).unwrap();
+        let set = tables(&state, (Some("db"), None), None).unwrap();
         assert_eq!(set.columns, ["Tables_in_db", "Table_type"]);
+        let condition = |column: &str, operator, value: &str| RowCondition {
+            column: column.to_owned(),
+            operator,
+            value: value.to_owned(),
+        };
+        for (conditions, full, expected) in [
+            (vec![condition("tables_IN_DB", RowOperator::Like, "P%")], false, vec!["plain"]),
+            (vec![condition("Tables_in", RowOperator::Equal, "T")], true, vec!["t"]),
+            (vec![condition("table_TYPE", RowOperator::NotEqual, "view")], false, vec!["plain", "t"]),
+            (vec![condition("Table_type", RowOperator::Equal, "VIEW")], true, vec![]),
+            (
+                vec![
+                    condition("Tables_in_db", RowOperator::Like, "_"),
+                    condition("Table_type", RowOperator::Like, "base%"),
+                ],
+                false,
+                vec!["t"],
+            ),
+        ] {
+            let found = chosen(set.clone(), conditions, full).unwrap();
+            assert_eq!((column(&found, 0), found.columns.len()), (expected, 1 + usize::from(full)));
+        }
         assert_eq!(column(&set, 0), ["plain", "t"]);
-        assert_eq!(column(&tables(&state, (None, Some("db")), Some("T"), false).unwrap(), 0), ["t"]);
-        assert_eq!(tables(&state, (None, None), None, false).unwrap_err().number(), 1046);
-        assert_eq!(tables(&state, (Some("x"), None), None, false).unwrap_err().number(), 1049);
-        assert_eq!(tables(&state, (Some("Information_schema"), None), None, false).unwrap().rows.len(), 12);
+        assert_eq!(column(&tables(&state, (None, Some("db")), Some("T")).unwrap(), 0), ["t"]);
+        assert_eq!(tables(&state, (None, None), None).unwrap_err().number(), 1046);
+        assert_eq!(tables(&state, (Some("x"), None), None).unwrap_err().number(), 1049);
+        assert_eq!(tables(&state, (Some("Information_schema"), None), None).unwrap().rows.len(), 12);
         assert!(create_database(&state, "db").unwrap().rows[0][1].as_deref().unwrap().contains("`db`"));
     }
 

@@ -140,6 +140,13 @@ fn defaults_and_orders() {
         "create table t (a int default -5 not null, b double default 1.5, c int default null, d bool default true)",
     )
     .columns;
+    let times = create(
+        "create table t (a datetime default current_timestamp, b datetime(3) default Current_Timestamp(3) not null,
+         c datetime default current_timestamp(), d date default current_date)",
+    );
+    let times: Vec<_> = times.columns.iter().map(|column| column.default.as_deref()).collect();
+    let (now, day) = ("CURRENT_TIMESTAMP", "CURRENT_DATE");
+    assert_eq!(times, [Some(now), Some("CURRENT_TIMESTAMP(3)"), Some(now), Some(day)]);
     let defaults: Vec<_> = columns.iter().map(|column| column.default.as_deref()).collect();
     assert_eq!(defaults, [Some("-5"), Some("1.5"), None, Some("true")]);
     assert!(!columns[0].nullable);
@@ -192,7 +199,8 @@ fn tables_that_are_refused() {
         "create table t (a int, primary key (a))",
         "create table t (a int, index i (a) using inverted)",
         "create table t (a int sum)",
-        "create table t (a datetime default current_timestamp)",
+        "create table t (a datetime default now())",
+        "create table t (a varchar(40) default uuid())",
         "create table t (a int) engine=innodb",
         "create table t (a int) aggregate key(a)",
         "create table t (a int) unique key(a) distributed by hash(a)",

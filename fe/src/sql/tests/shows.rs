@@ -20,6 +20,13 @@ fn databases_and_tables() {
         database: database.map(str::to_owned),
         like: like.map(str::to_owned),
         full,
+        conditions: Vec::new(),
+    };
+    let chosen = |database: Option<&str>, full, column: &str, operator, value: &str| Show::Tables {
+        database: database.map(str::to_owned),
+        like: None,
+        full,
+        conditions: vec![RowCondition { column: column.to_owned(), operator, value: value.to_owned() }],
     };
     let columns = |table: &str, like, full| Show::Columns { table: name(table), full, like };
     shows(&[
@@ -28,10 +35,18 @@ fn databases_and_tables() {
         ("show databases where `Database` = 'a_b%'", Show::Databases { like: text("a\\_b\\%") }),
         ("show tables", tables(None, None, false)),
         ("SHOW FULL TABLES FROM `d` LIKE \"t%\"", tables(Some("d"), Some("t%"), true)),
-        ("show tables in d where tables_in_d like 'x'", tables(Some("d"), Some("x"), false)),
-        ("show full tables from d where Table_type = 'BASE TABLE'", tables(Some("d"), None, true)),
-        ("show full tables where table_type != 'VIEW'", tables(None, None, true)),
-        ("show full tables where table_type = 'VIEW'", Show::Empty { columns: names(&["Tables_in", "Table_type"]) }),
+        (
+            "show tables in d where tables_in_d like 'x'",
+            chosen(Some("d"), false, "tables_in_d", RowOperator::Like, "x"),
+        ),
+        (
+            "show full tables from d where Table_type = 'BASE TABLE'",
+            chosen(Some("d"), true, "Table_type", RowOperator::Equal, "BASE TABLE"),
+        ),
+        (
+            "show full tables where table_type != 'VIEW'",
+            chosen(None, true, "table_type", RowOperator::NotEqual, "VIEW"),
+        ),
         ("show create table d.t", Show::CreateTable(name("d.t"))),
         ("show create database d", Show::CreateDatabase("d".to_owned())),
         ("show create schema if not exists d", Show::CreateDatabase("d".to_owned())),

@@ -1,0 +1,98 @@
+//! Reads all files now and then, slowly, and compares them with the BLAKE3 they were written with: a disk may change bytes
+//! that no query reads for months. A tablet with such a file is bad from then on, is told to the leader with the next
+//! report, and repaired from another replica.
+
+use crate::config::Config;
+use crate::tablet::{Tablet, TabletStore};
+use crate::task::blocking;
+use coffer_stdx::shutdown::Shutdown;
+use coffer_stdx::{ErrorKind, Result};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// From the start of the process to the first check, when the time between checks is longer.
+const FIRST_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Check everything, again and again, until the process stops.
+pub async fn run(store: Arc<TabletStore>, config: Arc<Config>, shutdown: Shutdown) {
+    if config.scrub_mib_s == 0 {
+        return;
+    }
+    let every = Duration::from_secs(config.scrub_every_s.max(1));
+    let mut next = Instant::now() + every.min(FIRST_AFTER);
+    loop {
+        tokio::select! {
+            () = shutdown.begun() => return,
+            () = tokio::time::sleep_until(next) => {}
+        }
+        let began = Instant::now();
+        next = began + every;
+        tokio::select! {
+            () = shutdown.begun() => return,
+            found = all(&store, config.scrub_mib_s << 20) => {
+                tracing::info!(bad = found, seconds = began.elapsed().as_secs(), "all files were checked");
+            }
+        }
+    }
+}
+
+/// Check every tablet once, reading so many bytes a second; returns how many turned out bad.
+async fn all(store: &Arc<TabletStore>, bytes_s: u64) -> usize {
+    let mut bad = 0;
+    for tablet in store.tablets() {
+        for file in tablet.meta().files() {
+            let (store, checked, name) = (store.clone(), tablet.clone(), file.clone());
+            let outcome = blocking(move || Ok(check(&store, &checked, &name))).await;
+            bad += usize::from(matches!(outcome, Ok(Err(_))));
+            // Sleeping for the time that the bytes may take keeps the disk free for others, however large the files.
+            tokio::time::sleep(Duration::from_secs_f64(file.bytes as f64 / bytes_s as f64)).await;
+        }
+    }
+    bad
+}
+
+/// Whether a file is as it was written. A tablet that was dropped or replaced meanwhile is no matter.
+fn check(store: &TabletStore, tablet: &Arc<Tablet>, file: &crate::tablet::DataFile) -> Result<()> {
+    let current = || store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, tablet));
+    match tablet.verify(file) {
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && current() => {
+            store.mark_bad(tablet.id(), error.message());
+            Err(error)
+        }
+        // A disk that cannot be read just now is the probe's business.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tablet::testing::{batch, schema};
+    use crate::tablet::{LoadWriter, Publish, PublishTablet, rowset};
+
+    #[tokio::test]
+    async fn a_changed_byte_is_found_without_a_query() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = TabletStore::open(&[dir.path().to_owned()]).unwrap();
+        let mut writer = LoadWriter::begin(&store, 100).unwrap();
+        let ids = [7, 8];
+        for tablet in ids {
+            let dir = writer.dir(tablet).unwrap();
+            writer.add(tablet, rowset::write_file(&dir, &schema(), &[batch(&[1, 2])]).unwrap());
+        }
+        writer.finish().unwrap();
+        let tablet = |tablet_id| PublishTablet { tablet_id, partition_id: 2, version: 2, rows_expected: true };
+        let tablets = ids.map(tablet).to_vec();
+        let publish = Publish { transaction_id: 100, table_id: 1, schema: schema(), tablets };
+        assert!(store.publish(&publish).is_empty());
+        assert_eq!(all(&store, 1 << 40).await, 0);
+        let tablet = store.tablet(7).unwrap();
+        let path = tablet.file_path(&tablet.meta().files().next().unwrap().name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[10] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(all(&store, 1 << 40).await, 1);
+        assert_eq!((store.count(), store.bad_tablets()[0].0), (1, 7));
+    }
+}
