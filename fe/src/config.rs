@@ -7,7 +7,50 @@ use coffer_stdx::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Options that ADMIN SET FRONTEND CONFIG changes while the frontend runs.
+pub const MUTABLE: [&str; 6] = [
+    "default_buckets",
+    "default_replication_num",
+    "job_timeout_s",
+    "label_keep_s",
+    "load_timeout_s",
+    "publish_timeout_ms",
+];
+
+/// A number that may change while it is used.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Live(AtomicU64);
+
+impl Live {
+    /// With this value.
+    pub fn new(value: u64) -> Live {
+        Live(AtomicU64::new(value))
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// The value now, of an option that is checked to be small.
+    pub fn get_u32(&self) -> u32 {
+        u32::try_from(self.get()).unwrap_or(u32::MAX)
+    }
+
+    fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Live {
+    fn clone(&self) -> Live {
+        Live::new(self.get())
+    }
+}
 
 /// The configuration of a frontend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,29 +72,36 @@ pub struct Config {
     /// Level and shape of log lines. Default level `info,openraft=warn`.
     pub log: LogConfig,
 
+    /// Whether every statement, load and failed login is noted in the audit log. Default true.
+    pub audit_log: bool,
+    /// The directory of the audit log. Empty (the default): `audit` below `meta_dir`.
+    pub audit_dir: PathBuf,
+    /// Whether `/metrics` answers without a user and a password. Default false.
+    pub metrics_public: bool,
+
     /// MySQL connections at a time. Default 1024.
     pub max_connections: usize,
     /// A connection that says nothing for so long is closed, seconds. Default 28800.
     pub wait_timeout_s: u64,
     /// Replicas of a new partition when the statement does not say, limited to the backends that are alive. Default 3.
-    pub default_replication_num: u32,
+    pub default_replication_num: Live,
     /// Buckets of a new partition when the statement does not say. Default 10.
-    pub default_buckets: u32,
+    pub default_buckets: Live,
 
     /// How often backends and brokers are asked whether they live, milliseconds. Default 1000.
     pub heartbeat_ms: u64,
     /// Without a heartbeat for so long a backend or broker counts as dead, milliseconds. Default 5000.
     pub heartbeat_timeout_ms: u64,
     /// A load that has not committed after so long is aborted, seconds, unless it names its own timeout. Default 600.
-    pub load_timeout_s: u64,
+    pub load_timeout_s: Live,
     /// How long a committed load waits to become visible before it answers `Publish Timeout`, milliseconds.
     /// Default 30000.
-    pub publish_timeout_ms: u64,
+    pub publish_timeout_ms: Live,
     /// Labels of ended loads are remembered for so long, seconds. Default 259200 (3 days).
-    pub label_keep_s: u64,
+    pub label_keep_s: Live,
     /// A backup or restore that has not ended after so long is cancelled, seconds, unless it names its own timeout.
     /// Default 86400.
-    pub job_timeout_s: u64,
+    pub job_timeout_s: Live,
 
     /// Print databases in BackupObjs as `default_cluster:db`, as old scripts expect. Default false.
     pub show_default_cluster: bool,
@@ -72,16 +122,19 @@ impl Default for Config {
             grpc_listen: any(9010),
             local_roots: Vec::new(),
             log: LogConfig { level: "info,openraft=warn".to_owned(), ..LogConfig::default() },
+            audit_log: true,
+            audit_dir: PathBuf::new(),
+            metrics_public: false,
             max_connections: 1_024,
             wait_timeout_s: 28_800,
-            default_replication_num: 3,
-            default_buckets: 10,
+            default_replication_num: Live::new(3),
+            default_buckets: Live::new(10),
             heartbeat_ms: 1_000,
             heartbeat_timeout_ms: 5_000,
-            load_timeout_s: 600,
-            publish_timeout_ms: 30_000,
-            label_keep_s: 3 * 86_400,
-            job_timeout_s: 86_400,
+            load_timeout_s: Live::new(600),
+            publish_timeout_ms: Live::new(30_000),
+            label_keep_s: Live::new(3 * 86_400),
+            job_timeout_s: Live::new(86_400),
             show_default_cluster: false,
             query_memory_mb: 1_024,
         }
@@ -111,22 +164,51 @@ impl Config {
         if self.wait_timeout_s == 0 {
             return wrong("wait_timeout_s", "must be at least 1");
         }
-        if self.default_replication_num == 0 || self.default_replication_num > crate::limits::MAX_REPLICAS {
+        let replicas = self.default_replication_num.get();
+        if replicas == 0 || replicas > u64::from(crate::limits::MAX_REPLICAS) {
             return wrong("default_replication_num", &format!("must be 1 to {}", crate::limits::MAX_REPLICAS));
         }
-        if self.default_buckets == 0 || self.default_buckets > crate::limits::MAX_BUCKETS {
+        let buckets = self.default_buckets.get();
+        if buckets == 0 || buckets > u64::from(crate::limits::MAX_BUCKETS) {
             return wrong("default_buckets", &format!("must be 1 to {}", crate::limits::MAX_BUCKETS));
         }
         if self.heartbeat_ms == 0 || self.heartbeat_timeout_ms <= self.heartbeat_ms {
             return wrong("heartbeat_timeout_ms", "must be more than heartbeat_ms, and heartbeat_ms more than 0");
         }
-        if self.load_timeout_s == 0 || self.label_keep_s == 0 || self.job_timeout_s == 0 {
+        if [&self.load_timeout_s, &self.label_keep_s, &self.job_timeout_s].iter().any(|seconds| seconds.get() == 0) {
             return wrong("load_timeout_s, label_keep_s, job_timeout_s", "must be at least 1");
         }
         if self.query_memory_mb < 16 {
             return wrong("query_memory_mb", "must be at least 16");
         }
         Ok(())
+    }
+
+    /// Change one of [`MUTABLE`]; whether the whole is good then is for [`Config::check`].
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        let option = match key {
+            "default_buckets" => &self.default_buckets,
+            "default_replication_num" => &self.default_replication_num,
+            "job_timeout_s" => &self.job_timeout_s,
+            "label_keep_s" => &self.label_keep_s,
+            "load_timeout_s" => &self.load_timeout_s,
+            "publish_timeout_ms" => &self.publish_timeout_ms,
+            _ => {
+                let list = MUTABLE.join(", ");
+                return Err(Error::invalid(format!(
+                    "option '{key}' cannot be changed while the frontend runs; {list} can, others in its file"
+                )));
+            }
+        };
+        let number =
+            value.trim().parse().map_err(|_| Error::invalid(format!("option '{key}': '{value}' is no number")))?;
+        option.set(number);
+        Ok(())
+    }
+
+    /// Where the audit log lies.
+    pub fn audit_path(&self) -> PathBuf {
+        if self.audit_dir.as_os_str().is_empty() { self.meta_dir.join("audit") } else { self.audit_dir.clone() }
     }
 
     /// "host:port" of the gRPC service as others reach it.
@@ -153,10 +235,10 @@ mod tests {
             ("meta_dir", |c| c.meta_dir = PathBuf::new()),
             ("max_connections", |c| c.max_connections = 0),
             ("wait_timeout_s", |c| c.wait_timeout_s = 0),
-            ("default_replication_num", |c| c.default_replication_num = 0),
-            ("default_buckets", |c| c.default_buckets = 0),
+            ("default_replication_num", |c| c.default_replication_num = Live::new(0)),
+            ("default_buckets", |c| c.default_buckets = Live::new(0)),
             ("heartbeat_timeout_ms", |c| c.heartbeat_timeout_ms = 1),
-            ("label_keep_s", |c| c.label_keep_s = 0),
+            ("label_keep_s", |c| c.label_keep_s = Live::new(0)),
             ("heartbeat_ms", |c| c.heartbeat_ms = 0),
         ];
         for (key, spoil) in cases {
@@ -164,6 +246,18 @@ mod tests {
             spoil(&mut config);
             assert!(config.check().unwrap_err().message().contains(key), "{key}");
         }
+    }
+
+    #[test]
+    fn some_options_change_while_they_are_used() {
+        let config = Config::default();
+        for key in MUTABLE {
+            config.set(key, " 7 ").unwrap();
+        }
+        assert_eq!((config.default_buckets.get_u32(), config.clone().label_keep_s.get()), (7, 7));
+        assert!(config.set("default_buckets", "many").unwrap_err().message().contains("'many' is no number"));
+        assert!(config.set("host", "h").unwrap_err().message().contains("'host' cannot be changed"));
+        assert_eq!(config.audit_path(), PathBuf::from("fe-meta/audit"));
     }
 
     #[test]

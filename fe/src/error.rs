@@ -11,6 +11,7 @@ pub mod number {
     pub const DATABASE_EXISTS: u16 = 1007;
     pub const DATABASE_NOT_THERE: u16 = 1008;
     pub const DATABASE_DENIED: u16 = 1044;
+    pub const LOGIN_DENIED: u16 = 1045;
     pub const NO_DATABASE: u16 = 1046;
     pub const UNKNOWN_DATABASE: u16 = 1049;
     pub const TABLE_EXISTS: u16 = 1050;
@@ -26,12 +27,16 @@ pub mod number {
     pub const BAD_DATABASE_NAME: u16 = 1102;
     pub const BAD_TABLE_NAME: u16 = 1103;
     pub const NO_COLUMNS: u16 = 1113;
+    pub const TOO_MANY_FAILURES: u16 = 1129;
+    pub const NO_SUCH_GRANT: u16 = 1141;
+    pub const TABLE_DENIED: u16 = 1142;
     pub const BAD_COLUMN_NAME: u16 = 1166;
     pub const UNKNOWN_VARIABLE: u16 = 1193;
     pub const PRIVILEGE_NEEDED: u16 = 1227;
     pub const BAD_VARIABLE_VALUE: u16 = 1231;
     pub const READ_ONLY_VARIABLE: u16 = 1238;
     pub const INTERRUPTED: u16 = 1317;
+    pub const ACCOUNT_FAILED: u16 = 1396;
     pub const QUERY_TIMEOUT: u16 = 3024;
 }
 
@@ -99,6 +104,28 @@ pub fn privilege_needed(privilege: &str) -> Error {
     .numbered(number::PRIVILEGE_NEEDED)
 }
 
+/// A login that failed; whether the user or the password was wrong is not told.
+pub fn login_denied(user: &str, host: &str, password: bool) -> Error {
+    let using = if password { "YES" } else { "NO" };
+    Error::denied(format!("Access denied for user '{user}'@'{host}' (using password: {using})"))
+        .numbered(number::LOGIN_DENIED)
+}
+
+/// A database of which the user holds nothing that would help.
+pub fn database_denied(who: &str, database: &str) -> Error {
+    Error::denied(format!("Access denied for user {who} to database '{database}'")).numbered(number::DATABASE_DENIED)
+}
+
+/// A table on which the user may not do this.
+pub fn table_denied(command: &str, who: &str, table: &str) -> Error {
+    Error::denied(format!("{command} command denied to user {who} for table '{table}'")).numbered(number::TABLE_DENIED)
+}
+
+/// CREATE, ALTER or DROP of a user or role that cannot be.
+pub fn account_failed(kind: ErrorKind, operation: &str, name: &str, why: &str) -> Error {
+    Error::new(kind, format!("Operation {operation} failed for {name}: {why}")).numbered(number::ACCOUNT_FAILED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +144,9 @@ mod tests {
             (unknown_repository("r"), 0, "Repository r does not exist"),
             (unknown_broker("b"), 0, "broker does not exist: b"),
             (syntax("x"), 1064, "x"),
+            (login_denied("u", "h", true), 1045, "Access denied for user 'u'@'h' (using password: YES)"),
+            (database_denied("'u'@'h'", "d"), 1044, "Access denied for user 'u'@'h' to database 'd'"),
+            (table_denied("SELECT", "'u'@'h'", "t"), 1142, "SELECT command denied to user 'u'@'h' for table 't'"),
         ];
         for (error, number, text) in cases {
             assert_eq!((error.number(), error.message()), (number, text));

@@ -1,15 +1,21 @@
-//! The HTTP service: `/api/health` for load balancers and people, `/metrics` for Prometheus, and the stream load redirect.
+//! The HTTP service: `/api/health` and `/api/ready` for load balancers and people, `/metrics` for Prometheus, and the stream
+//! load redirect. All but the first two ask for a user of the cluster.
 
+use crate::error::Error;
 use crate::exec::Context;
 use crate::load;
+use crate::load::http::unauthorized;
+use crate::login::{basic_credentials, host_of};
 use crate::metrics::{Metrics, Seen};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 struct Pages {
@@ -21,8 +27,10 @@ struct Pages {
 pub fn router(context: Context, metrics: Metrics) -> Router {
     let loads = load::http::routes(context.loads.clone());
     let pages = Arc::new(Pages { context, metrics });
-    let own = Router::new().route("/api/health", get(health)).route("/metrics", get(metrics_page)).with_state(pages);
-    own.merge(loads)
+    let guarded = Router::new().route("/metrics", get(metrics_page));
+    let guarded = guarded.route_layer(from_fn_with_state(Arc::clone(&pages), need_login));
+    let open = Router::new().route("/api/health", get(health)).route("/api/ready", get(ready));
+    guarded.merge(open).with_state(pages).merge(loads)
 }
 
 async fn health(State(pages): State<Arc<Pages>>) -> Response {
@@ -32,6 +40,32 @@ async fn health(State(pages): State<Arc<Pages>>) -> Response {
     let (code, status) =
         if leading { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not leading") };
     (code, Json(json!({ "status": status, "leader": leading, "cluster_id": cluster_id }))).into_response()
+}
+
+/// Whether statements would be answered: the metadata is applied and this frontend can have changes made.
+async fn ready(State(pages): State<Arc<Pages>>) -> Response {
+    let leading = pages.context.meta.leadership().borrow().leading;
+    let (code, text) = if leading { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    (code, Json(json!({ "status": text }))).into_response()
+}
+
+/// Every page but those for load balancers asks for a user of the cluster.
+async fn need_login(
+    State(pages): State<Arc<Pages>>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if pages.context.config.metrics_public {
+        return next.run(request).await;
+    }
+    let Some((user, password)) = basic_credentials(request.headers()) else {
+        return unauthorized(&Error::denied("a user and a password are needed (HTTP Basic)"));
+    };
+    match pages.context.login.check(&user, password.reveal(), &host_of(&client.to_string())).await {
+        Ok(_) => next.run(request).await,
+        Err(error) => unauthorized(&error),
+    }
 }
 
 async fn metrics_page(State(pages): State<Arc<Pages>>) -> Response {

@@ -1,9 +1,12 @@
 //! The frontend: SQL over the MySQL protocol, replicated metadata, job decisions.
 //!
 //! Modules, bottom to top (each imports only from those above it in this list):
-//! `error config limits | sql | catalog | meta | raft | metrics tools arguments | backends | load | query | job | exec | mysql http | node`.
+//! `error config limits account | sql | catalog | meta | raft | metrics tools arguments | audit login | backends | load | query |
+//! job | exec | mysql http | node`.
 
+pub mod account;
 pub mod arguments;
+pub mod audit;
 pub mod backends;
 pub mod catalog;
 pub mod config;
@@ -13,6 +16,7 @@ pub mod http;
 pub mod job;
 pub mod limits;
 pub mod load;
+pub mod login;
 pub mod meta;
 pub mod metrics;
 pub mod mysql;

@@ -23,6 +23,12 @@ pub const MAX_BACKENDS: usize = 1_000;
 pub const MAX_BROKERS: usize = 1_000;
 /// Repositories of a cluster.
 pub const MAX_REPOSITORIES: usize = 1_000;
+/// Accounts of a cluster.
+pub const MAX_USERS: usize = 10_000;
+/// Roles of a cluster.
+pub const MAX_ROLES: usize = 1_000;
+/// Scopes on which one account or role holds something.
+pub const MAX_GRANTS: usize = 10_000;
 /// Loads of one database that are not yet visible or aborted.
 pub const MAX_OPEN_TRANSACTIONS: usize = 1_000;
 /// Tablets of one backup or restore.

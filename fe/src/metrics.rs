@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::raft::Figures;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ pub struct Metrics {
     pub connections: IntGauge,
     statements: IntCounterVec,
     statement_seconds: Histogram,
+    logins: IntCounterVec,
+    /// Lines of the audit log that were dropped.
+    pub audit_dropped: IntCounter,
     applied: IntGauge,
     leading: IntGauge,
     objects: IntGaugeVec,
@@ -53,6 +56,11 @@ impl Metrics {
                 "statement_seconds",
                 "Time of statements until their answer, or the start of their rows.",
             )))?,
+            logins: IntCounterVec::new(opts("logins_total", "Logins over MySQL and HTTP by outcome."), &["outcome"])?,
+            audit_dropped: IntCounter::with_opts(opts(
+                "audit_dropped_total",
+                "Lines of the audit log that were dropped because the disk was too slow.",
+            ))?,
             applied: IntGauge::with_opts(opts("raft_applied_index", "Last metadata log entry applied."))?,
             leading: IntGauge::with_opts(opts("raft_leading", "1 when this frontend leads."))?,
             objects: IntGaugeVec::new(opts("objects", "Objects in the metadata."), &["kind"])?,
@@ -63,6 +71,8 @@ impl Metrics {
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.statements.clone()))?;
         registry.register(Box::new(metrics.statement_seconds.clone()))?;
+        registry.register(Box::new(metrics.logins.clone()))?;
+        registry.register(Box::new(metrics.audit_dropped.clone()))?;
         registry.register(Box::new(metrics.applied.clone()))?;
         registry.register(Box::new(metrics.leading.clone()))?;
         registry.register(Box::new(metrics.objects.clone()))?;
@@ -75,6 +85,11 @@ impl Metrics {
     pub fn statement(&self, error: Option<&Error>, took: Duration) {
         self.statements.with_label_values(&[error.map_or("ok", |error| error.kind().name())]).inc();
         self.statement_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A login was answered: ok, denied, blocked.
+    pub fn login(&self, outcome: &str) {
+        self.logins.with_label_values(&[outcome]).inc();
     }
 
     /// The text format.

@@ -4,10 +4,12 @@
 //! ends with this frontend leading; then what works on it; then the services. A stop takes no new statements, lets those at
 //! hand finish for a while, and closes the log last. What was acknowledged is durable whatever happens.
 
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Result};
 use crate::exec::Context;
 use crate::exec::processes::Processes;
+use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::mysql::Server;
 use crate::query::Engine;
@@ -80,12 +82,19 @@ impl Node {
 
 fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> {
     let backends = backends::start(meta.clone(), Arc::clone(&config), shutdown.clone());
-    let loads = load::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
+    let metrics = Metrics::new()?;
+    let audit = match config.audit_log {
+        true => Audit::start(&config.audit_path(), metrics.clone())?,
+        false => Audit::off(),
+    };
+    let login = Login::new(meta.clone(), metrics.clone(), audit.clone());
+    let front = (login.clone(), audit.clone());
+    let loads = load::start(meta.clone(), backends.clone(), Arc::clone(&config), front, shutdown.clone());
     let engine = Engine::new(meta.clone(), backends.clone(), &config)?;
     let jobs = job::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
-    let context =
-        Context { meta, backends, loads, engine, jobs, config, processes: Processes::default(), started_ms: now_ms() };
-    Ok(Parts { context, metrics: Metrics::new()? })
+    let (processes, started_ms) = (Processes::default(), now_ms());
+    let context = Context { meta, backends, loads, engine, jobs, login, audit, config, processes, started_ms };
+    Ok(Parts { context, metrics })
 }
 
 /// Everything that listens, until the stop, or until one of them or the log fails.
@@ -102,8 +111,8 @@ async fn services(
     let internal = channel::server()
         .add_service(load::service::service(context.loads.clone()))
         .serve_with_incoming_shutdown(channel::incoming(grpc), async move { grpc_stop.cancelled().await });
-    let pages = axum::serve(http_listener, http::router(context, metrics))
-        .with_graceful_shutdown(async move { http_stop.cancelled().await });
+    let routes = http::router(context, metrics).into_make_service_with_connect_info::<SocketAddr>();
+    let pages = axum::serve(http_listener, routes).with_graceful_shutdown(async move { http_stop.cancelled().await });
     let mut internal = shutdown.spawn(internal);
     let mut pages = shutdown.spawn(pages.into_future());
     let ended = |what: &str| Error::bug(format!("the {what} service died"));

@@ -64,6 +64,7 @@ pub(crate) async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
         let using = if matches!(answer[..], [] | [0]) { "NO" } else { "YES" };
         let (user, host) = (&response.user, &peer.host);
         tracing::info!(connection = peer.connection, user, host, "access denied");
+        service.refused(user, host).await;
         let message = format!("Access denied for user '{user}'@'{host}' (using password: {using})");
         return refuse(wire, &ACCESS_DENIED.error(message)).await;
     }

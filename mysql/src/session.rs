@@ -97,6 +97,11 @@ pub trait Service: Send + Sync {
     /// What is kept of the password of `user` coming from `host`; `None` when there is no such account.
     async fn credentials(&self, user: &str, host: &str) -> Result<Option<Credentials>, ServerError>;
 
+    /// A login failed. The client is told when this returns, so that guessing can be counted and slowed.
+    async fn refused(&self, user: &str, host: &str) {
+        let _ = (user, host);
+    }
+
     /// A session for a client whose password was right.
     async fn open(&self, client: Client) -> Result<Box<dyn Session>, ServerError>;
 }

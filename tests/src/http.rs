@@ -10,9 +10,9 @@ pub fn client() -> anyhow::Result<Client> {
     Ok(Client::builder().no_proxy().redirect(redirect::Policy::none()).build()?)
 }
 
-/// GET a path of a node.
+/// GET a path of a node as root without a password.
 pub async fn get(node: &Node, path: &str) -> anyhow::Result<(StatusCode, String)> {
-    let reply = client()?.get(format!("http://{}{path}", node.http)).send().await?;
+    let reply = client()?.get(format!("http://{}{path}", node.http)).basic_auth("root", Some("")).send().await?;
     Ok((reply.status(), reply.text().await?))
 }
 

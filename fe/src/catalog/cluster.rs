@@ -1,5 +1,6 @@
 //! The machines of the cluster, the repositories it knows, and its users.
 
+pub use crate::account::User;
 use coffer_proto::ids::{BackendId, RepositoryId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,22 +71,4 @@ pub enum Access {
     Hdfs,
     /// A directory in process.
     Local,
-}
-
-/// A user; digests only, never the password.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    /// SHA1(SHA1(password)); `None` for the empty password.
-    pub sha1: Option<[u8; 20]>,
-    /// SHA256(SHA256(password)); `None` for the empty password.
-    pub sha256: Option<[u8; 32]>,
-    /// Whether the user holds ADMIN.
-    pub admin: bool,
-}
-
-/// Digests stay out.
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("User").field("admin", &self.admin).finish_non_exhaustive()
-    }
 }

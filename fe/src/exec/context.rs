@@ -1,10 +1,12 @@
 //! What statements work with.
 
+use crate::audit::Audit;
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::exec::processes::Processes;
 use crate::job::Jobs;
 use crate::load::Loads;
+use crate::login::Login;
 use crate::query::Engine;
 use crate::raft::Meta;
 use std::sync::Arc;
@@ -22,6 +24,10 @@ pub struct Context {
     pub engine: Engine,
     /// Running jobs.
     pub jobs: Jobs,
+    /// Who somebody is.
+    pub login: Login,
+    /// Who did what.
+    pub audit: Audit,
     /// Settings.
     pub config: Arc<Config>,
     /// Open connections.

@@ -4,14 +4,17 @@
 //! when that is durable. Nothing of it lives outside the log, so a crash at any point leaves it done or not begun.
 //!
 //! Modules, bottom to top: `answer`, `session`, `processes`, `names`, `variables`, `placement`, `text` | `filter` | `context` |
-//! `ddl`, `cluster`, `insert`, `query`, `repository`, `backup`, `restore` | `show` | this file.
+//! `privilege` | `account`, `settings`, `help`, `ddl`, `cluster`, `insert`, `query`, `repository`, `backup`, `restore` | `show` | this file.
 
+mod account;
 pub mod answer;
 pub mod backup;
 mod cluster;
 pub mod context;
 pub mod ddl;
 pub mod filter;
+pub mod help;
+mod help_topics;
 pub mod insert;
 pub mod names;
 pub mod placement;
@@ -23,6 +26,7 @@ pub mod restore;
 #[cfg(test)]
 mod sample;
 pub mod session;
+mod settings;
 pub mod show;
 pub mod text;
 pub mod variables;
@@ -34,8 +38,9 @@ pub use session::Session;
 use crate::error::{Error, Result};
 use crate::sql::ast::Statement;
 
-/// Run one statement.
+/// Run one statement, if the user of the session may.
 pub async fn execute(context: &Context, session: &mut Session, statement: Statement) -> Result<Answer> {
+    privilege::check(context, session, &statement)?;
     match statement {
         Statement::Use(name) => use_database(context, session, name),
         Statement::Set(assignments) => {
@@ -51,13 +56,14 @@ pub async fn execute(context: &Context, session: &mut Session, statement: Statem
         Statement::Describe(table) => show::describe(context, session, &table),
         Statement::Query(sql) => query::query(context, session, &sql).await,
         Statement::Insert(insert) => insert::insert(context, session, *insert).await,
+        Statement::Help(topic) => Ok(Answer::Rows(help::help(&topic))),
+        Statement::SetFrontendConfig(options) => settings::set(context, &options),
         changing => change(context, session, changing).await,
     }
 }
 
-/// Statements that change the catalog or the cluster: users without ADMIN may not.
+/// Statements that change the catalog or the cluster.
 async fn change(context: &Context, session: &mut Session, statement: Statement) -> Result<Answer> {
-    privilege::need_admin(context, session)?;
     match statement {
         Statement::CreateDatabase { name, if_not_exists } => ddl::create_database(context, &name, if_not_exists).await,
         Statement::DropDatabase { name, if_exists, force: _ } => {
@@ -81,6 +87,7 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         Statement::DropSnapshot(drop) => backup::drop_snapshot(context, drop).await,
         Statement::CancelBackup(database) => backup::cancel(context, session, database.as_deref()).await,
         Statement::CancelRestore(database) => restore::cancel(context, session, database.as_deref()).await,
+        Statement::Account(statement) => account::change(context, session, statement).await,
         other @ (Statement::Use(_)
         | Statement::Set(_)
         | Statement::Transaction
@@ -88,12 +95,15 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         | Statement::Show(_)
         | Statement::Describe(_)
         | Statement::Query(_)
+        | Statement::Help(_)
+        | Statement::SetFrontendConfig(_)
         | Statement::Insert(_)) => Err(Error::bug(format!("{other:?} changes nothing"))),
     }
 }
 
 /// USE, also as a command of the protocol.
 pub fn use_database(context: &Context, session: &mut Session, name: String) -> Result<Answer> {
+    privilege::check(context, session, &Statement::Use(name.clone()))?;
     if names::is_system_database(&name) {
         session.database = Some(names::INFORMATION_SCHEMA.to_owned());
     } else {

@@ -1,6 +1,7 @@
 //! Who is connected and what they do, for SHOW PROCESSLIST and the connection limit.
 
 use crate::error::{Error, Result, number};
+use crate::sql::mask::masked_head;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,7 +23,7 @@ pub struct Process {
     pub host: String,
     /// Current database.
     pub database: Option<String>,
-    /// The statement at hand.
+    /// The statement at hand, masked.
     pub statement: Option<String>,
     /// Since when it runs, or since when there is none.
     pub since: Instant,
@@ -32,8 +33,8 @@ pub struct Process {
     pub interrupt: Arc<Notify>,
 }
 
-/// Longest statement text kept for SHOW PROCESSLIST, characters.
-const MAX_SHOWN_CHARS: usize = 100;
+/// Longest statement text kept for SHOW FULL PROCESSLIST, bytes.
+const MAX_KEPT_BYTES: usize = 4_096;
 
 impl Processes {
     /// A connection was opened. The answers say when it should end, and when its statement should.
@@ -57,13 +58,13 @@ impl Processes {
         self.lock().get(&connection).map(|process| (process.stop.clone(), Arc::clone(&process.interrupt)))
     }
 
-    /// KILL: a user may end connections of its own name; root and admin any.
-    pub fn kill(&self, connection: u32, user: &str, query_only: bool) -> Result<()> {
+    /// KILL: a user may end connections of its own name, and `any` where it has the privilege.
+    pub fn kill(&self, connection: u32, user: &str, any: bool, query_only: bool) -> Result<()> {
         let processes = self.lock();
         let process = processes.get(&connection).ok_or_else(|| {
             Error::not_found(format!("Unknown thread id: {connection}")).numbered(number::UNKNOWN_THREAD)
         })?;
-        if process.user != user && !["root", "admin"].contains(&user) {
+        if process.user != user && !any {
             return Err(
                 Error::denied(format!("You are not owner of thread {connection}")).numbered(number::KILL_DENIED)
             );
@@ -92,7 +93,7 @@ impl Processes {
         if let Some(process) = self.lock().get_mut(&connection) {
             user.clone_into(&mut process.user);
             process.database = database.map(str::to_owned);
-            process.statement = statement.map(|text| text.chars().take(MAX_SHOWN_CHARS).collect());
+            process.statement = statement.map(|text| masked_head(text, MAX_KEPT_BYTES));
             process.since = Instant::now();
         }
     }
@@ -115,12 +116,12 @@ mod tests {
     fn connections_come_work_and_go() {
         let processes = Processes::default();
         processes.open(1, "h");
-        processes.update(1, "root", Some("db"), Some(&"x".repeat(500)));
+        processes.update(1, "root", Some("db"), Some(&"x".repeat(5_000)));
         processes.update(2, "nobody", None, None);
         let list = processes.list();
         assert_eq!((list.len(), processes.count()), (1, 1));
         assert_eq!(list[0].1.user, "root");
-        assert_eq!(list[0].1.statement.as_ref().map(String::len), Some(MAX_SHOWN_CHARS));
+        assert_eq!(list[0].1.statement.as_ref().map(String::len), Some(MAX_KEPT_BYTES + 3));
         processes.close(1);
         assert_eq!(processes.count(), 0);
     }
@@ -130,11 +131,11 @@ mod tests {
         let processes = Processes::default();
         let (stop, _) = processes.open(1, "h");
         processes.update(1, "eve", None, Some("select"));
-        assert_eq!(processes.kill(2, "root", false).unwrap_err().number(), 1094);
-        assert_eq!(processes.kill(1, "bob", false).unwrap_err().number(), 1095);
-        processes.kill(1, "eve", true).unwrap();
+        assert_eq!(processes.kill(2, "root", true, false).unwrap_err().number(), 1094);
+        assert_eq!(processes.kill(1, "bob", false, false).unwrap_err().number(), 1095);
+        processes.kill(1, "eve", false, true).unwrap();
         assert!(!stop.is_cancelled());
-        processes.kill(1, "root", false).unwrap();
+        processes.kill(1, "root", true, false).unwrap();
         assert!(stop.is_cancelled() && processes.handles(1).is_some() && processes.handles(2).is_none());
     }
 }

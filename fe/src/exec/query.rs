@@ -15,7 +15,7 @@ pub async fn query(context: &Context, session: &Session, sql: &str) -> Result<An
 /// The session as the query engine wants it.
 pub(super) fn caller(session: &Session) -> Caller {
     Caller {
-        user: session.user.clone(),
+        who: session.who(),
         database: session.database.clone(),
         connection: session.connection,
         version: variables::SERVER_VERSION,

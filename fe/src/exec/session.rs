@@ -1,5 +1,6 @@
 //! What one connection remembers between statements.
 
+use crate::account::Who;
 use coffer_stdx::Error;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ pub struct Session {
     pub user: String,
     /// Where the client is.
     pub host: String,
+    /// The key of the account that the password was checked against; without it the best match of user and host counts.
+    pub account: Option<String>,
     /// The current database.
     pub database: Option<String>,
     /// Variables that were SET, by lower-case name.
@@ -26,5 +29,10 @@ impl Session {
     /// A new session.
     pub fn new(connection: u32, user: impl Into<String>, host: impl Into<String>) -> Session {
         Session { connection, user: user.into(), host: host.into(), ..Session::default() }
+    }
+
+    /// Whom questions about rights are about.
+    pub fn who(&self) -> Who {
+        Who { user: self.user.clone(), host: self.host.clone(), account: self.account.clone() }
     }
 }

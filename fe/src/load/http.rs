@@ -6,29 +6,40 @@
 //! Authorization header when they follow a redirect to another host.
 
 use super::Loads;
+use crate::error::number;
+use crate::login::{basic_credentials, host_of};
 use axum::Router;
-use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use coffer_stdx::secret::Secret;
 use coffer_stdx::{Error, Result};
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 /// The routes, to be merged into the frontend's.
 pub fn routes(loads: Loads) -> Router {
     Router::new().route("/api/{db}/{table}/_stream_load", put(redirect)).with_state(loads)
 }
 
-async fn redirect(State(loads): State<Loads>, headers: HeaderMap, uri: Uri) -> Response {
-    let Some((user, password)) = credentials(&headers) else {
+async fn redirect(
+    State(loads): State<Loads>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    Path((database, table)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let Some((user, password)) = basic_credentials(&headers) else {
         return unauthorized(&Error::denied("stream load needs a user and a password (HTTP Basic)"));
     };
-    if let Err(error) = loads.check_user(&user, password.reveal()) {
-        return unauthorized(&error);
+    let host = host_of(&client.to_string());
+    let login = (user.as_str(), password.reveal(), host.as_str());
+    match loads.check_login(login, (&database, &table)).await {
+        Ok(_) => {}
+        Err(error) if error.number() == number::TABLE_DENIED => return failed(StatusCode::FORBIDDEN, &error),
+        Err(error) => return unauthorized(&error),
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let answer = loads.next_backend().and_then(|backend| location(&user, &password, &backend.http, path));
@@ -36,18 +47,6 @@ async fn redirect(State(loads): State<Loads>, headers: HeaderMap, uri: Uri) -> R
         Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
         Err(error) => failed(StatusCode::OK, &error),
     }
-}
-
-/// User and password of a Basic Authorization header.
-fn credentials(headers: &HeaderMap) -> Option<(String, Secret)> {
-    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = text.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), Secret::new(password)))
 }
 
 fn location(user: &str, password: &Secret, backend: &str, path: &str) -> Result<HeaderValue> {
@@ -70,7 +69,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn unauthorized(error: &Error) -> Response {
+/// 401, with what the client should do.
+pub fn unauthorized(error: &Error) -> Response {
     let mut response = failed(StatusCode::UNAUTHORIZED, error);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"coffer\""));
     response
@@ -87,18 +87,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_read_and_repeated_safely() {
-        let mut headers = HeaderMap::new();
-        assert!(credentials(&headers).is_none());
-        let basic = format!("Basic {}", STANDARD.encode("root:p@ss:w/rd"));
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(&basic).unwrap());
-        let (user, password) = credentials(&headers).unwrap();
-        assert_eq!((user.as_str(), password.reveal()), ("root", "p@ss:w/rd"));
-        let location = location(&user, &password, "10.0.0.1:8040", "/api/d/t/_stream_load?x=1").unwrap();
+    fn credentials_are_repeated_safely() {
+        let (user, password) = ("root", Secret::new("p@ss:w/rd"));
+        let location = location(user, &password, "10.0.0.1:8040", "/api/d/t/_stream_load?x=1").unwrap();
         assert_eq!(location, "http://root:p%40ss%3Aw%2Frd@10.0.0.1:8040/api/d/t/_stream_load?x=1");
-        for wrong in ["Bearer x", "Basic ???", "Basic"] {
-            headers.insert(AUTHORIZATION, HeaderValue::from_static(wrong));
-            assert!(credentials(&headers).is_none(), "{wrong}");
-        }
     }
 }

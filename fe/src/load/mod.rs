@@ -22,10 +22,14 @@ mod repair;
 mod sample;
 pub mod service;
 
+use crate::account::{Privilege, Who};
+use crate::audit::Audit;
 use crate::backends::Backends;
 use crate::catalog::table::Table;
 use crate::catalog::transaction::TransactionState;
 use crate::config::Config;
+use crate::error::table_denied;
+use crate::login::Login;
 use crate::meta::command::{Command, Outcome};
 use crate::meta::state::State;
 use crate::raft::Meta;
@@ -42,8 +46,6 @@ use std::time::Duration;
 
 /// Longest timeout a load may name, seconds.
 const MAX_TIMEOUT_S: u64 = 259_200;
-/// Why a user is turned away.
-const ACCESS_DENIED: u16 = 1045;
 
 /// What somebody wants to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,37 +70,50 @@ struct Shared {
     meta: Meta,
     backends: Backends,
     config: Arc<Config>,
+    login: Login,
+    audit: Audit,
     shutdown: Shutdown,
     /// The turn of backends in redirects and INSERTs.
     turn: AtomicUsize,
 }
 
 /// Start the publisher; ends with `shutdown`.
-pub fn start(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Loads {
-    let loads = Loads::new(meta, backends, config, shutdown.clone());
+pub fn start(
+    meta: Meta,
+    backends: Backends,
+    config: Arc<Config>,
+    (login, audit): (Login, Audit),
+    shutdown: Shutdown,
+) -> Loads {
+    let loads = Loads::new(meta, backends, config, (login, audit), shutdown.clone());
     shutdown.spawn(publisher::run(loads.clone(), loads.shared.backends.events(), shutdown.clone()));
     loads
 }
 
 impl Loads {
-    fn new(meta: Meta, backends: Backends, config: Arc<Config>, shutdown: Shutdown) -> Loads {
-        Loads { shared: Arc::new(Shared { meta, backends, config, shutdown, turn: AtomicUsize::new(0) }) }
+    fn new(
+        meta: Meta,
+        backends: Backends,
+        config: Arc<Config>,
+        (login, audit): (Login, Audit),
+        shutdown: Shutdown,
+    ) -> Loads {
+        let turn = AtomicUsize::new(0);
+        Loads { shared: Arc::new(Shared { meta, backends, config, login, audit, shutdown, turn }) }
     }
 
-    /// Whether the password is that of the user.
-    pub fn check_user(&self, user: &str, password: &str) -> Result<()> {
-        let known = self.shared.meta.view(|state| state.users.get(user).cloned());
-        let right = known.is_some_and(|known| match (known.sha256, known.sha1) {
-            (Some(digest), _) => coffer_mysql::sha2_digest(password.as_bytes()) == digest,
-            (None, Some(digest)) => coffer_mysql::native_digest(password.as_bytes()) == digest,
-            (None, None) => password.is_empty(),
-        });
-        if right {
-            return Ok(());
-        }
-        let using = if password.is_empty() { "NO" } else { "YES" };
-        let error = Error::denied(format!("Access denied for user '{user}' (using password: {using})"));
-        Err(error.numbered(ACCESS_DENIED))
+    /// Who loads, checked for the right to load into a table.
+    pub async fn check_login(
+        &self,
+        (user, password, host): (&str, &str, &str),
+        (database, table): (&str, &str),
+    ) -> Result<Who> {
+        let who = self.shared.login.check(user, password, host).await?;
+        self.shared.meta.view(|state| {
+            let may = state.rights(&who)?.holds_on_table(Privilege::Load, database, table);
+            if may { Ok(()) } else { Err(table_denied("LOAD", &who.name(), table)) }
+        })?;
+        Ok(who)
     }
 
     /// Open a transaction and say where its rows go.
@@ -111,7 +126,7 @@ impl Loads {
             Ok::<_, Error>((database.id, table.id))
         })?;
         let timeout_s = match u64::from(begin.timeout_s) {
-            0 => self.shared.config.load_timeout_s,
+            0 => self.shared.config.load_timeout_s.get(),
             given => given.min(MAX_TIMEOUT_S),
         };
         let now_ms = now_ms();
@@ -187,7 +202,7 @@ impl Loads {
                 }
             }
         };
-        let limit = Duration::from_millis(self.shared.config.publish_timeout_ms);
+        let limit = Duration::from_millis(self.shared.config.publish_timeout_ms.get());
         tokio::time::timeout(limit, wait).await.unwrap_or(Ok(false))
     }
 

@@ -345,7 +345,7 @@ impl Publisher {
     }
 
     fn purge(&mut self) {
-        let before_ms = now_ms().saturating_sub(self.loads.shared.config.label_keep_s * 1_000);
+        let before_ms = now_ms().saturating_sub(self.loads.shared.config.label_keep_s.get() * 1_000);
         let ended = |state: &TransactionState| match state {
             TransactionState::Visible { at_ms, .. } | TransactionState::Aborted { at_ms, .. } => *at_ms < before_ms,
             TransactionState::Prepared | TransactionState::Committed { .. } => false,

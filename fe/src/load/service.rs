@@ -1,6 +1,9 @@
 //! The gRPC service that backends call for loads they coordinate.
 
 use super::{Begin, Loads};
+use crate::audit::Record;
+use crate::error::Error;
+use crate::login::host_of;
 use coffer_proto::channel::MAX_MESSAGE_BYTES;
 use coffer_proto::ids::TransactionId;
 use coffer_proto::status::to_status;
@@ -20,18 +23,36 @@ pub struct Service {
     loads: Loads,
 }
 
+impl Service {
+    /// A load begins, or is refused, for the audit log; its end is in the log of the frontend.
+    fn note(&self, user: &str, host: &str, begin: &Begin, error: Option<&Error>) {
+        let statement = format!("STREAM LOAD INTO {}.{} LABEL {}", begin.database, begin.table, begin.label);
+        let database = Some(begin.database.as_str());
+        let record = Record { kind: "load", user, host, database, statement: &statement, error, ..Record::default() };
+        self.loads.shared.audit.write(&record);
+    }
+}
+
 #[tonic::async_trait]
 impl Frontend for Service {
     async fn begin_load(&self, request: Request<v1::BeginLoadRequest>) -> Result<Response<v1::LoadPlan>, Status> {
         let request = request.into_inner();
-        self.loads.check_user(&request.user, &request.password).map_err(|error| to_status(&error))?;
+        let host = host_of(&request.client);
+        let login = (request.user.as_str(), request.password.as_str(), host.as_str());
+        let place = (request.database.as_str(), request.table.as_str());
+        let checked = self.loads.check_login(login, place).await;
         let begin = Begin {
             database: request.database,
             table: request.table,
             label: request.label,
             timeout_s: request.timeout_s,
         };
-        let plan = self.loads.begin(&begin).await.map_err(|error| to_status(&error))?;
+        let begun = match checked {
+            Ok(_) => self.loads.begin(&begin).await,
+            Err(error) => Err(error),
+        };
+        self.note(&request.user, &host, &begin, begun.as_ref().err());
+        let plan = begun.map_err(|error| to_status(&error))?;
         tracing::info!(
             transaction = plan.transaction_id,
             label = begin.label,

@@ -2,7 +2,9 @@
 
 use super::sample::table;
 use super::*;
+use crate::config::Live;
 use crate::meta::command::{NewPartition, NewTable};
+use crate::metrics::Metrics;
 use coffer_proto::v1::{FinishLoadRequest, TabletWritten};
 use coffer_table::{Column, ColumnType, Schema};
 use std::collections::BTreeMap;
@@ -37,9 +39,15 @@ pub(super) async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
         now_ms: 0,
     };
     meta.propose(Command::CreateTable(new)).await.unwrap();
+    let publish_timeout_ms = Live::new(publish_timeout_ms);
     let config = Arc::new(Config { publish_timeout_ms, ..Config::default() });
     let backends = Backends::disconnected(Arc::clone(&config));
-    (Loads::new(meta.clone(), backends, config, Shutdown::new()), meta)
+    let front = front(&meta);
+    (Loads::new(meta.clone(), backends, config, front, Shutdown::new()), meta)
+}
+
+fn front(meta: &Meta) -> (Login, Audit) {
+    (Login::new(meta.clone(), Metrics::new().unwrap(), Audit::off()), Audit::off())
 }
 
 pub(super) fn begin(label: &str) -> Begin {
@@ -140,26 +148,31 @@ async fn a_load_without_rows_is_visible_at_once_and_changes_no_version() {
 }
 
 #[tokio::test]
-async fn users_without_a_password_need_none_and_others_theirs() {
+async fn loads_need_a_login_and_the_right_to_load() {
     let (loads, meta) = loads(1).await;
-    assert_eq!(loads.check_user("root", ""), Ok(()));
-    assert!(loads.check_user("root", "x").unwrap_err().message().contains("using password: YES"));
-    assert_eq!(loads.check_user("nobody", "").unwrap_err().number(), 1045);
-    let user = crate::catalog::cluster::User {
-        sha1: Some(coffer_mysql::native_digest(b"secret")),
-        sha256: Some(coffer_mysql::sha2_digest(b"secret")),
-        admin: false,
-    };
-    meta.propose(Command::SetUser { name: "u".to_owned(), user }).await.unwrap();
-    assert_eq!(loads.check_user("u", "secret"), Ok(()));
-    assert!(loads.check_user("u", "").is_err());
+    let check = async |user: &str, password: &str| loads.check_login((user, password, "h"), ("d", "t")).await;
+    assert_eq!(check("root", "").await.unwrap().account.as_deref(), Some("root"));
+    assert!(check("root", "x").await.unwrap_err().message().contains("using password: YES"));
+    assert_eq!(check("nobody", "").await.unwrap_err().number(), 1045);
+    // As older versions wrote users.
+    let old = "{\"SetUser\":{\"name\":\"u\",\"user\":{\"sha1\":null,\"sha256\":null,\"admin\":false}}}";
+    meta.propose(serde_json::from_str(old).unwrap()).await.unwrap();
+    let error = check("u", "").await.unwrap_err();
+    assert_eq!((error.number(), error.message()), (1142, "LOAD command denied to user 'u'@'h' for table 't'"));
+    let to = crate::account::Grantee::User(crate::account::AccountName::from_key("u"));
+    let scope = crate::account::Scope::Database("d".to_owned());
+    let grant = crate::meta::command::AccountChange::Grant { to, scope, privileges: [Privilege::Load].into() };
+    meta.propose(Command::Account(grant)).await.unwrap();
+    assert!(check("u", "").await.is_ok());
 }
 
 #[test]
 fn without_backends_nobody_takes_a_load() {
     let config = Arc::new(Config::default());
     let backends = Backends::disconnected(Arc::clone(&config));
-    let loads = Loads::new(Meta::in_memory(), backends, config, Shutdown::new());
+    let meta = Meta::in_memory();
+    let front = front(&meta);
+    let loads = Loads::new(meta, backends, config, front, Shutdown::new());
     assert_eq!(loads.next_backend().unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(holders(&table(&[(1, &[10])], &[1, 2])).len(), 2);
 }

@@ -3,6 +3,7 @@
 //!
 //! Each change checks everything first and changes only then: a refusal leaves the state as it was.
 
+mod account;
 mod catalog;
 mod cluster;
 mod job;
@@ -37,6 +38,7 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::DropBrokers { name, addresses } => cluster::drop_brokers(state, name, addresses),
         Command::CreateRepository(new) => cluster::create_repository(state, new),
         Command::DropRepository { repository } => cluster::drop_repository(state, *repository),
+        Command::Account(change) => account::change(state, change),
         Command::SetUser { name, user } => cluster::set_user(state, name, user),
         Command::BeginTransaction { label, db, table, now_ms, deadline_ms } => {
             transaction::begin(state, label, (*db, *table), (*now_ms, *deadline_ms))

@@ -3,13 +3,14 @@
 
 #![allow(missing_docs, reason = "fields are named after the catalog objects they become")]
 
-use crate::catalog::cluster::{Access, User};
+use crate::account::{AccountName, Digests, Grantee, Privilege, Scope, User};
+use crate::catalog::cluster::Access;
 use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreOptions, RestoreTarget};
 use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TabletId, TransactionId};
 use coffer_stdx::{Error, ErrorKind};
 use coffer_table::{KeyRange, Schema};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +66,8 @@ pub enum Command {
     DropRepository {
         repository: RepositoryId,
     },
+    /// Accounts, roles and what they hold.
+    Account(AccountChange),
     SetUser {
         name: String,
         user: User,
@@ -167,6 +170,50 @@ impl Command {
                 _ => 0,
             }
     }
+}
+
+/// What happens to accounts. Passwords come as digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountChange {
+    CreateUser {
+        name: AccountName,
+        digests: Digests,
+        roles: BTreeSet<String>,
+    },
+    SetPassword {
+        name: AccountName,
+        digests: Digests,
+    },
+    /// `root` stays.
+    DropUser {
+        name: AccountName,
+    },
+    CreateRole {
+        role: String,
+    },
+    /// Whoever has it loses it.
+    DropRole {
+        role: String,
+    },
+    Grant {
+        to: Grantee,
+        scope: Scope,
+        privileges: BTreeSet<Privilege>,
+    },
+    /// Refused when none of them is held on exactly that scope.
+    Revoke {
+        from: Grantee,
+        scope: Scope,
+        privileges: BTreeSet<Privilege>,
+    },
+    GrantRoles {
+        to: AccountName,
+        roles: BTreeSet<String>,
+    },
+    RevokeRoles {
+        from: AccountName,
+        roles: BTreeSet<String>,
+    },
 }
 
 /// Sums for SHOW.

@@ -1,6 +1,7 @@
 //! Everything that is replicated: [`state::State`], the [`command::Command`]s that change it, and the pure function
 //! between them.
 
+pub mod access;
 pub mod apply;
 pub mod command;
 mod compact;

@@ -1,6 +1,7 @@
 //! Everything that survives a restart, in one struct. Changed only by `apply`.
 
-use crate::catalog::cluster::{Backend, BrokerGroup, Repository, User};
+use crate::account::{Role, User};
+use crate::catalog::cluster::{Backend, BrokerGroup, Repository};
 use crate::catalog::database::Database;
 use crate::catalog::job::{BackupJob, RestoreJob};
 use crate::catalog::map::Map;
@@ -24,8 +25,11 @@ pub struct State {
     pub brokers: BTreeMap<String, BrokerGroup>,
     /// By id; names are unique.
     pub repositories: BTreeMap<RepositoryId, Repository>,
-    /// By name.
+    /// By the key of the account: `eve`, or `eve@10.%` where the host is not any.
     pub users: BTreeMap<String, User>,
+    /// By name, without those that are built in.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Role>,
     /// By id; old ones are purged.
     pub transactions: Map<TransactionId, Transaction>,
     /// By id; the last few per database are kept when ended.
@@ -47,6 +51,7 @@ impl Default for State {
             brokers: BTreeMap::new(),
             repositories: BTreeMap::new(),
             users: BTreeMap::new(),
+            roles: BTreeMap::new(),
             transactions: Map::new(),
             backups: Map::new(),
             restores: Map::new(),

@@ -40,7 +40,9 @@ fn state_of(number: u16) -> [u8; 5] {
         1051 | 1109 | 1146 => b"42S02",
         1054 => b"42S22",
         1060 => b"42S21",
-        1044 | 1049 | 1064..=1067 | 1072 | 1102 | 1103 | 1113 | 1166 | 1203 | 1227 | 1231 | 1235 => b"42000",
+        1044 | 1049 | 1064..=1067 | 1072 | 1102 | 1103 | 1113 | 1141 | 1142 | 1166 | 1203 | 1227 | 1231 | 1235 => {
+            b"42000"
+        }
         1048 | 1062 => b"23000",
         1136 => b"21S01",
         1264 | 1406 => b"22003",
@@ -73,6 +75,9 @@ mod tests {
             (error::table_exists("t"), 1050, "42S01"),
             (error::syntax("x"), 1064, "42000"),
             (error::privilege_needed("ADMIN"), 1227, "42000"),
+            (error::login_denied("u", "h", false), 1045, "28000"),
+            (error::database_denied("u", "d"), 1044, "42000"),
+            (error::table_denied("SELECT", "u", "t"), 1142, "42000"),
         ];
         for (error, number, state) in cases {
             let told = to_server_error(&error);

@@ -105,11 +105,13 @@ async fn accept(
 
 #[async_trait]
 impl Service for Server {
-    async fn credentials(&self, user: &str, _host: &str) -> Result<Option<Credentials>, ServerError> {
-        Ok(self
-            .context
-            .meta
-            .view(|state| state.users.get(user).map(|user| Credentials::from_digests(user.sha1, user.sha256))))
+    async fn credentials(&self, user: &str, host: &str) -> Result<Option<Credentials>, ServerError> {
+        let digests = self.context.login.digests(user, host).map_err(|error| to_server_error(&error))?;
+        Ok(digests.map(|digests| Credentials::from_digests(digests.sha1, digests.sha256)))
+    }
+
+    async fn refused(&self, user: &str, host: &str) {
+        self.context.login.refused(user, host).await;
     }
 
     async fn open(&self, client: Client) -> Result<Box<dyn coffer_mysql::Session>, ServerError> {
@@ -120,7 +122,9 @@ impl Service for Server {
         let Some((_, interrupt)) = processes.handles(client.connection) else {
             return Err(to_server_error(&Error::bug("a session without a connection")));
         };
-        let session = Session::new(client.connection, client.user, client.host);
+        let who = self.context.login.admitted(&client.user, &client.host);
+        let mut session = Session::new(client.connection, client.user, client.host);
+        session.account = who.account;
         Ok(Box::new(Conversation::new(self.context.clone(), self.metrics.clone(), session, interrupt)))
     }
 }

@@ -2,7 +2,9 @@
 
 use super::errors::to_server_error;
 use super::reply;
+use crate::audit::Record;
 use crate::error::{Error, Result, number};
+use crate::exec::privilege::need_to_see;
 use crate::exec::{self, Answer, Context, Session, filter};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -97,12 +99,25 @@ impl Conversation {
         }
     }
 
+    /// Note in the audit log how a statement ended.
+    fn note(&self, sql: &str, took: Duration, error: Option<&Error>, rows: u64) {
+        note(&self.context, &self.session, (sql, took), (error, rows));
+    }
+
     /// The rows of a query, which KILL may end, and SHOW PROCESSLIST shows until the last.
-    fn watched(&self, query: QueryStream) -> Reply {
+    fn watched(&self, query: QueryStream, sql: &str, begun: Instant) -> Reply {
         let columns = query.columns.clone();
-        let busy = Busy { context: self.context.clone(), session: self.session.clone() };
+        let busy = Busy {
+            context: self.context.clone(),
+            session: self.session.clone(),
+            sql: sql.to_owned(),
+            begun,
+            rows: 0,
+            // Until the last row is out, the client may go.
+            error: Some(interrupted_error()),
+        };
         let interrupted = Box::pin(Arc::clone(&self.interrupt).notified_owned());
-        let watched = Watched { batches: query.into_rows(), interrupted, limit: self.limit, _busy: busy };
+        let watched = Watched { batches: query.into_rows(), interrupted, limit: self.limit, busy };
         Reply::stream(
             columns,
             Box::pin(futures::stream::unfold(Some(watched), |watched| async { next(watched?).await })),
@@ -114,33 +129,63 @@ struct Watched {
     batches: BoxStream<'static, Result<Vec<Row>>>,
     interrupted: Pin<Box<OwnedNotified>>,
     limit: Limit,
-    _busy: Busy,
+    busy: Busy,
 }
 
 type Batch = std::result::Result<Vec<Row>, ServerError>;
 
 async fn next(mut watched: Watched) -> Option<(Batch, Option<Watched>)> {
     tokio::select! {
-        batch = watched.batches.next() => Some(match batch? {
-            Ok(rows) => (Ok(rows), Some(watched)),
-            Err(error) => (Err(to_server_error(&error)), None),
-        }),
+        batch = watched.batches.next() => match batch {
+            Some(Ok(rows)) => {
+                watched.busy.rows += rows.len() as u64;
+                Some((Ok(rows), Some(watched)))
+            }
+            Some(Err(error)) => {
+                let told = to_server_error(&error);
+                watched.busy.error = Some(error);
+                Some((Err(told), None))
+            }
+            None => {
+                watched.busy.error = None;
+                None
+            }
+        },
         () = &mut watched.interrupted => Some((Err(to_server_error(&interrupted_error())), None)),
         () = watched.limit.over() => Some((Err(to_server_error(&watched.limit.error())), None)),
     }
 }
 
-/// Dropped when the last row is out.
+/// Dropped when the last row is out, or nobody wants more.
 struct Busy {
     context: Context,
     session: Session,
+    sql: String,
+    begun: Instant,
+    rows: u64,
+    error: Option<Error>,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         let session = &self.session;
         self.context.processes.update(session.connection, &session.user, session.database.as_deref(), None);
+        note(&self.context, session, (&self.sql, self.begun.elapsed()), (self.error.as_ref(), self.rows));
     }
+}
+
+fn note(context: &Context, session: &Session, (sql, took): (&str, Duration), (error, rows): (Option<&Error>, u64)) {
+    context.audit.write(&Record {
+        kind: "statement",
+        user: &session.user,
+        host: &session.host,
+        connection: session.connection,
+        database: session.database.as_deref(),
+        statement: sql,
+        took,
+        error,
+        rows,
+    });
 }
 
 fn interrupted_error() -> Error {
@@ -160,18 +205,21 @@ impl coffer_mysql::Session for Conversation {
         let answer = self.run(sql).await;
         self.metrics.statement(answer.as_ref().err(), begun.elapsed());
         match answer {
-            Ok(Answer::Stream(query)) => Ok(self.watched(query)),
+            Ok(Answer::Stream(query)) => Ok(self.watched(query, sql, begun)),
             Ok(Answer::Rows(set)) => {
                 self.idle();
+                self.note(sql, begun.elapsed(), None, set.rows.len() as u64);
                 Ok(reply::rows(set))
             }
             Ok(Answer::Done(done)) => {
                 self.idle();
+                self.note(sql, begun.elapsed(), None, done.affected);
                 self.session.warnings.extend(done.warnings.iter().take(limits::MAX_WARNINGS).cloned());
                 Ok(reply::done(done))
             }
             Err(error) => {
                 self.idle();
+                self.note(sql, begun.elapsed(), Some(&error), 0);
                 let told = to_server_error(&error);
                 tracing::debug!(connection = self.session.connection, code = told.code, %error, "statement failed");
                 self.session.error = Some(error);
@@ -192,6 +240,7 @@ impl coffer_mysql::Session for Conversation {
         self.context.meta.view(|state| {
             let (database, table) =
                 state.table(&name, self.session.database.as_deref()).map_err(|error| to_server_error(&error))?;
+            need_to_see(state, &self.session, &database.name, &table.name).map_err(|error| to_server_error(&error))?;
             let columns =
                 table.schema.columns.iter().filter(|column| pattern.is_empty() || filter::like(pattern, &column.name));
             Ok(columns

@@ -55,7 +55,7 @@ impl SchemaProvider for Database {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let pinned = self.tables.get(name).cloned();
+        let pinned = self.tables.get(name).filter(|pinned| pinned.readable).cloned();
         Ok(pinned.map(|pinned| Arc::new(CofferTable::new(pinned, Arc::clone(&self.source))) as _))
     }
 

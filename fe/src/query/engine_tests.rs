@@ -2,7 +2,8 @@
 
 use super::sample::Memory;
 use super::*;
-use crate::meta::command::{Command, NewPartition, NewTable, Outcome};
+use crate::account::{AccountName, Digests, Grantee, Privilege, Scope};
+use crate::meta::command::{AccountChange, Command, NewPartition, NewTable, Outcome};
 use coffer_proto::ids::{BackendId, DbId, PartitionId, TableId, TransactionId};
 use coffer_stdx::ErrorKind;
 use coffer_table::{Bound, ColumnType, KeyRange, Scalar, Schema};
@@ -79,10 +80,14 @@ fn rows(ids: &[Option<i32>], names: &[&str]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([("id", id, true), ("Name", name, true)]).unwrap()
 }
 
+fn root() -> Who {
+    Who { user: "root".to_owned(), host: "h".to_owned(), account: None }
+}
+
 fn caller() -> Caller {
     let variables = BTreeMap::from([("sql_mode".to_owned(), "ANSI".to_owned()), ("@x".to_owned(), "7".to_owned())]);
     Caller {
-        user: "root".to_owned(),
+        who: root(),
         database: Some("d".to_owned()),
         connection: 9,
         version: "8.0.33",
@@ -198,13 +203,47 @@ async fn errors_are_those_that_clients_know() {
         assert_eq!((error.kind(), error.number()), (kind, number), "{sql}: {error}");
         assert!(error.message().contains(text), "{sql}: {error}");
     }
-    let nobody = Caller::default();
-    assert_eq!(engine.query(&nobody, "SELECT * FROM t").await.unwrap_err().number(), 1046);
+    let nowhere = Caller { who: root(), ..Caller::default() };
+    assert_eq!(engine.query(&nowhere, "SELECT * FROM t").await.unwrap_err().number(), 1046);
     let tablet = memory.any_tablet();
     memory.break_after("b:1", tablet, 0, Error::unavailable("backend b:1: connection refused"));
     let error = ask(&engine, "SELECT * FROM t").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.message().contains("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_read_by_those_who_may() {
+    let (engine, _, meta) = engine().await;
+    let name = AccountName::new("eve", "%").unwrap();
+    let create = AccountChange::CreateUser { name: name.clone(), digests: Digests::default(), roles: [].into() };
+    meta.propose(Command::Account(create)).await.unwrap();
+    let caller = |user: &str| Caller { who: Who { user: user.to_owned(), ..root() }, ..caller() };
+    let ask = async |user: &str, sql: &str| match engine.query(&caller(user), sql).await {
+        Ok(stream) => stream.into_rows().try_collect::<Vec<_>>().await.map(|rows| rows.concat().len()),
+        Err(error) => Err(error),
+    };
+    let listed = "SELECT TABLE_NAME FROM information_schema.tables WHERE TABLE_SCHEMA = 'd'";
+    let both = "SELECT t.id FROM t, information_schema.tables";
+    let hidden = "SELECT * FROM (WITH t AS (SELECT 1) SELECT * FROM t) x, t, information_schema.tables";
+    assert_eq!(ask("bob", "SELECT 1").await.unwrap_err().number(), 1045);
+    assert_eq!(ask("eve", "SELECT 1").await, Ok(1));
+    assert_eq!(ask("eve", listed).await, Ok(0));
+    for sql in ["SELECT * FROM t", "SELECT * FROM d.t", "SELECT * FROM gone", "EXPLAIN SELECT * FROM t", both] {
+        let error = ask("eve", sql).await.unwrap_err();
+        assert_eq!(error.number(), 1142, "{sql}: {error}");
+    }
+    let grant = |privilege| {
+        let scope = Scope::Table("d".to_owned(), "t".to_owned());
+        AccountChange::Grant { to: Grantee::User(name.clone()), scope, privileges: [privilege].into() }
+    };
+    meta.propose(Command::Account(grant(Privilege::Load))).await.unwrap();
+    assert_eq!(ask("eve", listed).await, Ok(1), "what one may load is listed");
+    assert_eq!(ask("eve", both).await.unwrap_err().number(), 1142);
+    assert!(ask("eve", hidden).await.is_err(), "listed is not readable");
+    meta.propose(Command::Account(grant(Privilege::Select))).await.unwrap();
+    assert_eq!(ask("eve", "SELECT * FROM d.t").await, Ok(4));
+    assert!(ask("eve", both).await.is_ok());
 }
 
 #[test]
@@ -240,7 +279,7 @@ async fn the_versions_are_those_of_the_start() {
 async fn an_endless_query_leaves_others_alone_and_ends_when_nobody_waits_for_it() {
     let (engine, _, _) = engine().await;
     let endless = format!("SELECT count(*) FROM t t0{}", (1..40).map(|n| format!(", t t{n}")).collect::<String>());
-    let caller = Caller { database: Some("d".to_owned()), ..Caller::default() };
+    let caller = Caller { who: root(), database: Some("d".to_owned()), ..Caller::default() };
     let mut running: Vec<QueryStream> = Vec::new();
     for _ in 0..8 {
         running.push(engine.query(&caller, &endless).await.unwrap());

@@ -4,6 +4,7 @@
 use super::Caller;
 use super::date_format::DateFormat;
 use super::errors::to_engine;
+use crate::account::AccountName;
 use coffer_stdx::Error;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
@@ -24,11 +25,14 @@ use std::sync::Arc;
 /// The functions of one session.
 pub(crate) fn of_session(caller: &Caller) -> Vec<ScalarUDF> {
     let database = ScalarValue::Utf8(caller.database.clone());
-    let user = ScalarValue::from(format!("'{}'@'%'", caller.user));
+    let user = ScalarValue::from(caller.who.name());
+    let account = caller.who.account.as_deref().unwrap_or(&caller.who.user);
+    let account = ScalarValue::from(AccountName::from_key(account).to_string());
     let constant = |names: &[&str], value: &ScalarValue| ScalarUDF::from(Constant::new(names, value.clone()));
     let mut functions = vec![
         constant(&["database", "schema"], &database),
-        constant(&["user", "current_user", "session_user", "system_user"], &user),
+        constant(&["user", "session_user", "system_user"], &user),
+        constant(&["current_user"], &account),
         constant(&["version"], &ScalarValue::from(caller.version)),
         constant(&["connection_id"], &ScalarValue::from(u64::from(caller.connection))),
         ScalarUDF::from(If::new()),

@@ -38,6 +38,7 @@ mod table;
 pub use stream::QueryStream;
 pub use system::table_names as system_tables;
 
+use crate::account::Who;
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::raft::Meta;
@@ -77,8 +78,8 @@ const NAMED_CONSUMERS: usize = 3;
 /// Who asks, and what the session says.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// The user.
-    pub user: String,
+    /// The user, for `user()` and for what it may read.
+    pub who: Who,
     /// The current database.
     pub database: Option<String>,
     /// The number of the connection.
@@ -135,9 +136,10 @@ impl Engine {
         let current = caller.database.as_deref();
         let wanted = parsed.tables(&state, current)?;
         let pinned = if wanted.catalog {
-            self.meta.view(Pinned::everything)
+            self.meta.view(|state| Pinned::everything(state, &wanted.names, (current, &caller.who)))?
         } else {
-            self.meta.view(|state| Pinned::named(state, &wanted.names, &wanted.parts, current))?
+            let who = (current, &caller.who);
+            self.meta.view(|state| Pinned::named(state, &wanted.names, &wanted.parts, who))?
         };
         parsed.fix_names(&pinned, wanted.catalog);
         let context = self.context(state, caller, pinned);

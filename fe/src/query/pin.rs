@@ -2,9 +2,10 @@
 //! replicas are. Made at a single look at the replicated state, so that all tables of a statement belong together.
 
 use super::dialect::Part;
-use crate::catalog::map::Map;
+use crate::account::{Privilege, Rights, Who};
+use crate::catalog::database::Database;
 use crate::catalog::table::{FIRST_VERSION, Partition, Table};
-use crate::error::unknown_partition;
+use crate::error::{table_denied, unknown_partition};
 use crate::meta::state::State;
 use crate::sql::ast::ObjectName;
 use coffer_proto::ids::{BackendId, PartitionId, TabletId};
@@ -19,6 +20,8 @@ pub(crate) struct PinnedTable {
     pub(crate) table: Arc<Table>,
     /// "host:port" of every backend that holds replicas of it.
     pub(crate) addresses: Arc<BTreeMap<BackendId, String>>,
+    /// Whether its rows may be read; otherwise it is only listed.
+    pub(crate) readable: bool,
     /// The partitions that the statement names, when it names some.
     only: Option<BTreeSet<PartitionId>>,
 }
@@ -40,21 +43,23 @@ pub(crate) struct Pinned {
 
 impl Pinned {
     /// Pin the tables named; a name without a database is of `current`. `parts` tells which names stand for some partitions
-    /// of a table. Fails on the first that does not exist.
+    /// of a table. Fails on the first that `who` may not read, or that does not exist.
     pub(crate) fn named(
         state: &State,
         names: &[ObjectName],
         parts: &BTreeMap<String, Part>,
-        current: Option<&str>,
+        (current, who): (Option<&str>, &Who),
     ) -> Result<Pinned> {
+        let rights = state.rights(who)?;
         let mut pinned = Pinned::default();
         for name in names {
             let part = parts.get(&name.name);
             let table = part.map_or(&name.name, |part| &part.table);
-            let (database, table) =
-                state.table(&ObjectName { database: name.database.clone(), name: table.clone() }, current)?;
+            let real = ObjectName { database: name.database.clone(), name: table.clone() };
+            may_read(&rights, &real, (current, who))?;
+            let (database, table) = state.table(&real, current)?;
             let tables = pinned.databases.entry(database.name.clone()).or_default();
-            let mut found = PinnedTable::new(state, table);
+            let mut found = PinnedTable::new(state, table, true);
             let mut known_as = table.name.clone();
             if let Some(part) = part {
                 let find = |name: &String| table.partition(name).ok_or_else(|| unknown_partition(name, &table.name));
@@ -70,21 +75,39 @@ impl Pinned {
         Ok(pinned)
     }
 
-    /// Everything, for statements about the catalog itself.
-    pub(crate) fn everything(state: &State) -> Pinned {
-        let tables_of = |tables: &Map<_, Table>| {
-            tables.values().map(|table| (table.name.clone(), PinnedTable::new(state, table))).collect()
+    /// Everything that `who` sees, for statements about the catalog itself; those it names besides must be readable.
+    pub(crate) fn everything(
+        state: &State,
+        names: &[ObjectName],
+        (current, who): (Option<&str>, &Who),
+    ) -> Result<Pinned> {
+        let rights = state.rights(who)?;
+        names.iter().try_for_each(|name| may_read(&rights, name, (current, who)))?;
+        let tables_of = |database: &Database| {
+            let seen = database.tables.values().filter(|table| rights.sees_table(&database.name, &table.name));
+            let readable = |table: &Table| rights.holds_on_table(Privilege::Select, &database.name, &table.name);
+            seen.map(|table| (table.name.clone(), PinnedTable::new(state, table, readable(table)))).collect()
         };
-        let databases = state.databases.values().map(|database| (database.name.clone(), tables_of(&database.tables)));
-        Pinned { databases: databases.collect() }
+        let seen = state.databases.values().filter(|database| rights.sees_database(&database.name));
+        Ok(Pinned { databases: seen.map(|database| (database.name.clone(), tables_of(database))).collect() })
+    }
+}
+
+fn may_read(rights: &Rights<'_>, name: &ObjectName, (current, who): (Option<&str>, &Who)) -> Result<()> {
+    match name.database.as_deref().or(current) {
+        Some(database) if !rights.holds_on_table(Privilege::Select, database, &name.name) => {
+            Err(table_denied("SELECT", &who.name(), &name.name))
+        }
+        // Without a database it is not found.
+        _ => Ok(()),
     }
 }
 
 impl PinnedTable {
-    fn new(state: &State, table: &Table) -> PinnedTable {
+    fn new(state: &State, table: &Table, readable: bool) -> PinnedTable {
         let holders: BTreeSet<BackendId> = table.tablets().flat_map(|(_, tablet)| tablet.replicas.clone()).collect();
         let addresses = holders.into_iter().filter_map(|id| Some((id, state.backends.get(&id)?.address()))).collect();
-        PinnedTable { table: Arc::new(table.clone()), addresses: Arc::new(addresses), only: None }
+        PinnedTable { table: Arc::new(table.clone()), addresses: Arc::new(addresses), readable, only: None }
     }
 
     /// Whether the statement may read a partition.

@@ -1,7 +1,8 @@
 //! Every statement Coffer accepts, one variant each. Names are as written; nothing is resolved here.
 
+use crate::account::{AccountName, Grantee, NewPassword, Privilege};
 use coffer_table::Column;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// PROPERTIES ("key" = "value", ...). Keys keep their case; later duplicates are refused by the parser.
 pub type Properties = BTreeMap<String, String>;
@@ -62,6 +63,55 @@ pub enum Statement {
     CancelRestore(Option<String>),
     /// DROP SNAPSHOT.
     DropSnapshot(DropSnapshot),
+    /// Users, roles, and what they hold.
+    Account(AccountStatement),
+    /// ADMIN SET FRONTEND CONFIG ("key" = "value").
+    SetFrontendConfig(Properties),
+    /// HELP topic; empty for the contents.
+    Help(String),
+}
+
+/// CREATE USER and its kin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountStatement {
+    /// CREATE USER [IF NOT EXISTS] 'u'[@'h'] [IDENTIFIED BY 'p'] [DEFAULT ROLE 'r' [, ...]].
+    CreateUser { name: AccountName, if_not_exists: bool, password: Option<NewPassword>, roles: BTreeSet<String> },
+    /// ALTER USER [IF EXISTS] 'u'[@'h'] IDENTIFIED BY 'p'.
+    AlterUser { name: AccountName, if_exists: bool, password: NewPassword },
+    /// DROP USER [IF EXISTS] 'u'[@'h'].
+    DropUser { name: AccountName, if_exists: bool },
+    /// SET PASSWORD [FOR 'u'[@'h']] = PASSWORD('p'); without FOR of the account of the session.
+    SetPassword { name: Option<AccountName>, password: NewPassword },
+    /// CREATE ROLE [IF NOT EXISTS] 'r'.
+    CreateRole { role: String, if_not_exists: bool },
+    /// DROP ROLE [IF EXISTS] 'r'.
+    DropRole { role: String, if_exists: bool },
+    /// GRANT ... TO ...
+    Grant { what: Granted, to: Grantee },
+    /// REVOKE ... FROM ...
+    Revoke { what: Granted, from: Grantee },
+}
+
+/// What is granted or revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Granted {
+    /// privilege [, ...] ON ...
+    Privileges(BTreeSet<Privilege>, GrantOn),
+    /// 'role' [, ...]
+    Roles(BTreeSet<String>),
+}
+
+/// Where a privilege holds, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrantOn {
+    /// `*.*`
+    Everything,
+    /// `db.*`; the session's database for `*` alone.
+    Database(Option<String>),
+    /// `[db.]table`
+    Table(ObjectName),
+    /// `RESOURCE 'name'`
+    Resource(String),
 }
 
 /// CREATE TABLE [IF NOT EXISTS] name (columns) [ENGINE=OLAP] [DUPLICATE KEY(...)] [COMMENT] [PARTITION BY ...]
@@ -182,7 +232,17 @@ pub enum Show {
     },
     Warnings,
     Errors,
-    ProcessList,
+    /// FULL shows whole statements.
+    ProcessList {
+        full: bool,
+    },
+    /// SHOW GRANTS [FOR 'u'[@'h']], SHOW ALL GRANTS.
+    Grants(GrantsOf),
+    Roles,
+    /// ADMIN SHOW FRONTEND CONFIG [LIKE 'x'].
+    FrontendConfig {
+        like: Option<String>,
+    },
     Engines,
     Collation,
     CharacterSet,
@@ -190,6 +250,17 @@ pub enum Show {
     Empty {
         columns: Vec<String>,
     },
+}
+
+/// Whose grants are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrantsOf {
+    /// Of the session's account.
+    Own,
+    /// Of this account.
+    User(AccountName),
+    /// Of every account.
+    All,
 }
 
 /// WHERE / ORDER BY / LIMIT of SHOW statements, applied to the shown columns by name.

@@ -4,6 +4,7 @@
 //! read or fails with a syntax error; `eat` readings stay where they are when they do not match.
 
 use super::ast::{ObjectName, Properties};
+use super::mask::secrets;
 use crate::error::{Error, Result, syntax};
 use coffer_stdx::secret::{MASK, is_secret_key};
 use sqlparser::ast::Statement as Sql;
@@ -445,8 +446,18 @@ fn syntax_at(sql: &str, offset: usize, why: &str) -> Error {
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
     let shortly_before = &before[before.floor_char_boundary(before.len().saturating_sub(EXCERPT_CHARS))..];
-    let near = if is_secret_key(shortly_before) { MASK.to_owned() } else { excerpt(near) };
+    let near = if is_secret_key(shortly_before) { MASK.to_owned() } else { excerpt_at(sql, offset, near) };
     syntax(format!("You have an error in your SQL syntax near '{near}' at line {line}, column {column}: {why}"))
+}
+
+/// The start of what follows `offset`, with the secrets of the whole statement masked.
+fn excerpt_at(sql: &str, offset: usize, near: &str) -> String {
+    let short = offset + near.chars().take(EXCERPT_CHARS).map(char::len_utf8).sum::<usize>();
+    match secrets(sql).into_iter().find(|secret| secret.start < short && offset < secret.end) {
+        Some(secret) if secret.start <= offset => MASK.to_owned(),
+        Some(secret) => format!("{}{MASK}...", excerpt(&sql[offset..secret.start])),
+        None => excerpt(near),
+    }
 }
 
 /// The start of `text`, short enough to quote. It ends where a secret may begin.

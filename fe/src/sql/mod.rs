@@ -8,6 +8,8 @@
 //! Errors are of three sorts: a syntax error (number 1064) that quotes the place, a rule of the grammar that is broken
 //! (the texts operators know), and a statement that is known but not done (`not supported`).
 
+mod account;
+mod admin;
 #[allow(missing_docs, reason = "field names say what the grammar in the variant's comment shows")]
 pub mod ast;
 mod backup;
@@ -17,6 +19,7 @@ mod cursor;
 mod depth;
 mod insert;
 mod known;
+pub mod mask;
 pub mod names;
 mod query;
 mod repository;
@@ -62,6 +65,10 @@ fn dispatch(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "EXPLAIN" | "DESC" | "DESCRIBE" => query::explain(cursor),
         "INSERT" => insert::parse(cursor),
         "CREATE" | "DROP" | "TRUNCATE" | "ALTER" => definition(cursor),
+        "GRANT" => account::grant(cursor),
+        "REVOKE" => account::revoke(cursor),
+        "ADMIN" => admin::parse(cursor),
+        "HELP" => admin::help(cursor),
         "BACKUP" => backup::backup(cursor),
         "RESTORE" => backup::restore(cursor),
         "CANCEL" => backup::cancel(cursor),
@@ -95,6 +102,8 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Statement> {
         repository::create(cursor, true)
     } else if cursor.eat_all(&["DROP", "REPOSITORY"]) {
         repository::drop(cursor)
+    } else if let Some(statement) = account::definition(cursor)? {
+        Ok(statement)
     } else {
         Err(known::refuse(cursor))
     }

@@ -50,9 +50,10 @@ fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
 
 /// `SET assignment [, ...]`. Names are in lower case and without what says the scope.
 fn set(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    if cursor.is_one_of(&["PASSWORD", "ROLE", "PROPERTY", "RESOURCE", "LDAP_ADMIN_PASSWORD"])
-        || cursor.is_nth(1, "ROLE")
-    {
+    if cursor.eat("PASSWORD") {
+        return super::account::set_password(cursor);
+    }
+    if cursor.is_one_of(&["ROLE", "PROPERTY", "RESOURCE", "LDAP_ADMIN_PASSWORD"]) || cursor.is_nth(1, "ROLE") {
         let word = cursor.peek_word().unwrap_or_default().to_ascii_uppercase();
         return Err(Error::not_supported(format!("SET {word} is not supported")));
     }

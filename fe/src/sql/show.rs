@@ -178,18 +178,24 @@ fn server(cursor: &mut Cursor<'_>) -> Result<Option<Show>> {
         ("BACKENDS", Show::Backends),
         ("BROKER", Show::Brokers),
         ("BROKERS", Show::Brokers),
-        ("PROCESSLIST", Show::ProcessList),
         ("ENGINES", Show::Engines),
         ("COLLATION", Show::Collation),
         ("CHARSET", Show::CharacterSet),
     ];
-    if (cursor.is("FULL") && cursor.is_nth(1, "PROCESSLIST")) || (cursor.is("STORAGE") && cursor.is_nth(1, "ENGINES")) {
+    let full = cursor.eat_all(&["FULL", "PROCESSLIST"]);
+    if full || cursor.eat("PROCESSLIST") {
+        return Ok(Some(Show::ProcessList { full }));
+    }
+    if cursor.is("STORAGE") && cursor.is_nth(1, "ENGINES") {
         cursor.skip();
     }
     for (word, show) in plain {
         if cursor.eat(word) {
             return Ok(Some(without_filter(cursor, show)));
         }
+    }
+    if let Some(show) = super::account::show(cursor)? {
+        return Ok(Some(show));
     }
     Ok(Some(if cursor.eat_all(&["CHARACTER", "SET"]) {
         without_filter(cursor, Show::CharacterSet)

@@ -30,7 +30,7 @@ pub use drop::drop_snapshot;
 pub async fn backup(context: &Context, session: &Session, statement: Backup) -> Result<Answer> {
     let label = &statement.label.name;
     check_label(label)?;
-    let options = properties::for_backup(&statement.properties, context.config.job_timeout_s)?;
+    let options = properties::for_backup(&statement.properties, context.config.job_timeout_s.get())?;
     let (repository, db, (objects, warnings)) = context.meta.view(|state| {
         let repository = state.repository(&statement.repository)?.clone();
         let current = session.database.as_deref();

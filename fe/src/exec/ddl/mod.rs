@@ -69,9 +69,9 @@ pub async fn create_table(context: &Context, session: &Session, statement: &Crea
     if exists {
         return if statement.if_not_exists { Ok(noted(&known)) } else { Err(known) };
     }
-    let plan = Plan::new(statement, context.config.default_buckets)?;
+    let plan = Plan::new(statement, context.config.default_buckets.get_u32())?;
     let mut places = context.meta.view(|state| living(context, state));
-    let replicas = plan.replicas(context.config.default_replication_num, places.len())?;
+    let replicas = plan.replicas(context.config.default_replication_num.get_u32(), places.len())?;
     let mut partitions = Vec::with_capacity(plan.ranges.len());
     for (partition, range) in &plan.ranges {
         let placement = places.place(plan.buckets, replicas)?;

@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 /// RESTORE SNAPSHOT.
 pub async fn restore(context: &Context, session: &Session, statement: Restore) -> Result<Answer> {
     let label = statement.label.name.as_str();
-    let options = properties::read(&statement.properties, context.config.job_timeout_s)?;
+    let options = properties::read(&statement.properties, context.config.job_timeout_s.get())?;
     let (repository, db) = context.meta.view(|state| {
         let repository = state.repository(&statement.repository)?.clone();
         let current = session.database.as_deref();

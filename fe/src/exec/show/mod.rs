@@ -7,11 +7,11 @@ mod tablets;
 
 pub use server::kill;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::answer::{Answer, RowSet};
 use crate::exec::context::Context;
 use crate::exec::session::Session;
-use crate::exec::{backup, filter, repository, restore};
+use crate::exec::{account, backup, filter, repository, restore, settings};
 use crate::sql::ast::{ObjectName, Show};
 
 /// DESC table.
@@ -40,9 +40,12 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
     let current = session.database.as_deref();
     let meta = &context.meta;
     Ok(match show {
-        Show::Databases { like } => meta.view(|state| tables::databases(state, like.as_deref())),
+        Show::Databases { like } => meta
+            .view(|state| Ok::<_, Error>(tables::databases(state, &state.rights(&session.who())?, like.as_deref())))?,
         Show::Tables { database, like, full, conditions } => {
-            let all = meta.view(|state| tables::tables(state, (database.as_deref(), current), like.as_deref()))?;
+            let name = (database.as_deref(), current);
+            let all =
+                meta.view(|state| tables::tables(state, &state.rights(&session.who())?, name, like.as_deref()))?;
             tables::chosen(all, conditions, full)?
         }
         Show::CreateTable(table) => meta.view(|state| tables::create_table(state, &table, current))?,
@@ -66,7 +69,10 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
         Show::Status { like } => server::status(context, like.as_deref()),
         Show::Warnings => server::warnings(session),
         Show::Errors => server::errors(session),
-        Show::ProcessList => server::processes(context),
+        Show::ProcessList { full } => server::processes(context, session, full)?,
+        Show::Grants(of) => account::show_grants(context, session, &of)?,
+        Show::Roles => meta.view(account::show_roles),
+        Show::FrontendConfig { like } => settings::show(context, like.as_deref()),
         Show::Engines => server::engines(),
         Show::Collation => server::collations(),
         Show::CharacterSet => server::charsets(),
@@ -76,7 +82,7 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
         | Show::Backup { .. }
         | Show::Restore { .. }
         | Show::Snapshot { .. }) => {
-            return Err(crate::error::Error::bug(format!("{other:?} is shown elsewhere")));
+            return Err(Error::bug(format!("{other:?} is shown elsewhere")));
         }
     })
 }

@@ -4,12 +4,15 @@ use crate::error::{ErrorKind, Result};
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
 use crate::exec::filter::like;
+use crate::exec::privilege;
 use crate::exec::session::Session;
 use crate::exec::variables;
 use coffer_stdx::time::now_ms;
 
 /// The code of a note.
 const NOTE: &str = "1105";
+/// Characters of a statement that SHOW PROCESSLIST shows without FULL.
+const SHOWN_CHARS: usize = 100;
 
 /// SHOW VARIABLES.
 pub(super) fn variables(context: &Context, session: &Session, pattern: Option<&str>) -> RowSet {
@@ -68,10 +71,15 @@ pub(super) fn errors(session: &Session) -> RowSet {
     set
 }
 
-/// SHOW PROCESSLIST.
-pub(super) fn processes(context: &Context) -> RowSet {
+/// SHOW [FULL] PROCESSLIST: one's own connections, with ADMIN all.
+pub(super) fn processes(context: &Context, session: &Session, full: bool) -> Result<RowSet> {
+    let all = privilege::may_kill(context, session)?;
     let mut set = RowSet::new(["Id", "User", "Host", "db", "Command", "Time", "State", "Info"]);
     for (connection, process) in context.processes.list() {
+        if !all && process.user != session.user {
+            continue;
+        }
+        let shown = |text: String| if full { text } else { text.chars().take(SHOWN_CHARS).collect() };
         let busy = process.statement.is_some();
         set.rows.push(vec![
             Some(connection.to_string()),
@@ -81,10 +89,10 @@ pub(super) fn processes(context: &Context) -> RowSet {
             Some(if busy { "Query" } else { "Sleep" }.to_owned()),
             Some(process.since.elapsed().as_secs().to_string()),
             Some(if busy { "executing" } else { "" }.to_owned()),
-            process.statement,
+            process.statement.map(shown),
         ]);
     }
-    set
+    Ok(set)
 }
 
 /// SHOW ENGINES.
@@ -111,7 +119,8 @@ pub(super) fn charsets() -> RowSet {
 
 /// KILL: end a connection, or only what it is doing.
 pub fn kill(context: &Context, session: &Session, connection: u32, query_only: bool) -> Result<()> {
-    context.processes.kill(connection, &session.user, query_only)
+    let any = privilege::may_kill(context, session)?;
+    context.processes.kill(connection, &session.user, any, query_only)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! SHOW DATABASES, TABLES, COLUMNS, CREATE TABLE; DESC.
 
+use crate::account::Rights;
 use crate::catalog::database::Database;
 use crate::catalog::table::Table;
 use crate::error::{self, Result};
@@ -14,8 +15,9 @@ use coffer_table::{Bound, Column, ColumnType, KeyRange};
 use std::fmt::Write;
 
 /// SHOW DATABASES.
-pub(super) fn databases(state: &State, pattern: Option<&str>) -> RowSet {
+pub(super) fn databases(state: &State, rights: &Rights<'_>, pattern: Option<&str>) -> RowSet {
     let mut names: Vec<&str> = state.databases.values().map(|database| database.name.as_str()).collect();
+    names.retain(|name| rights.sees_database(name));
     names.push(INFORMATION_SCHEMA);
     names.sort_unstable();
     let mut set = RowSet::new(["Database"]);
@@ -28,6 +30,7 @@ pub(super) fn databases(state: &State, pattern: Option<&str>) -> RowSet {
 /// The rows of SHOW FULL TABLES.
 pub(super) fn tables(
     state: &State,
+    rights: &Rights<'_>,
     (given, current): (Option<&str>, Option<&str>),
     pattern: Option<&str>,
 ) -> Result<RowSet> {
@@ -36,7 +39,8 @@ pub(super) fn tables(
         (system_tables(), "SYSTEM VIEW")
     } else {
         let database = state.database(name)?;
-        (database.tables.values().map(|table| table.name.as_str()).collect(), "BASE TABLE")
+        let names = database.tables.values().map(|table| table.name.as_str());
+        (names.filter(|table| rights.sees_table(name, table)).collect(), "BASE TABLE")
     };
     tables.sort_unstable();
     let mut set = RowSet::new([format!("Tables_in_{name}"), "Table_type".to_owned()]);
@@ -214,6 +218,10 @@ mod tests {
     use crate::exec::sample;
     use crate::sql::ast::{RowOperator, Statement};
 
+    fn root() -> crate::account::Who {
+        crate::account::Who { user: "root".to_owned(), ..Default::default() }
+    }
+
     fn name(table: &str) -> ObjectName {
         ObjectName { database: None, name: table.to_owned() }
     }
@@ -225,9 +233,12 @@ mod tests {
     #[test]
     fn databases_and_tables_are_listed_in_order() {
         let state = sample::state();
-        assert_eq!(column(&databases(&state, None), 0), ["db", "empty", "information_schema"]);
-        assert_eq!(column(&databases(&state, Some("d%")), 0), ["db"]);
-        let set = tables(&state, (Some("db"), None), None).unwrap();
+        let (all, nothing) = (state.rights(&root()).unwrap(), Rights::none());
+        assert_eq!(column(&databases(&state, &nothing, None), 0), ["information_schema"]);
+        assert!(tables(&state, &nothing, (Some("db"), None), None).unwrap().rows.is_empty());
+        assert_eq!(column(&databases(&state, &all, None), 0), ["db", "empty", "information_schema"]);
+        assert_eq!(column(&databases(&state, &all, Some("d%")), 0), ["db"]);
+        let set = tables(&state, &all, (Some("db"), None), None).unwrap();
         assert_eq!(set.columns, ["Tables_in_db", "Table_type"]);
         let condition = |column: &str, operator, value: &str| RowCondition {
             column: column.to_owned(),
@@ -252,10 +263,10 @@ mod tests {
             assert_eq!((column(&found, 0), found.columns.len()), (expected, 1 + usize::from(full)));
         }
         assert_eq!(column(&set, 0), ["plain", "t"]);
-        assert_eq!(column(&tables(&state, (None, Some("db")), Some("T")).unwrap(), 0), ["t"]);
-        assert_eq!(tables(&state, (None, None), None).unwrap_err().number(), 1046);
-        assert_eq!(tables(&state, (Some("x"), None), None).unwrap_err().number(), 1049);
-        assert_eq!(tables(&state, (Some("Information_schema"), None), None).unwrap().rows.len(), 12);
+        assert_eq!(column(&tables(&state, &all, (None, Some("db")), Some("T")).unwrap(), 0), ["t"]);
+        assert_eq!(tables(&state, &all, (None, None), None).unwrap_err().number(), 1046);
+        assert_eq!(tables(&state, &all, (Some("x"), None), None).unwrap_err().number(), 1049);
+        assert_eq!(tables(&state, &all, (Some("Information_schema"), None), None).unwrap().rows.len(), 12);
         assert!(create_database(&state, "db").unwrap().rows[0][1].as_deref().unwrap().contains("`db`"));
     }
 

@@ -8,16 +8,17 @@ use crate::meta::command::{NewRepository, Outcome};
 use crate::meta::state::State;
 use coffer_proto::ids::{BackendId, RepositoryId};
 
-/// The users of a new cluster; both have an empty password.
-const FIRST_USERS: [&str; 2] = ["root", "admin"];
+/// The users of a new cluster and their roles; both have an empty password.
+const FIRST_USERS: [(&str, &str); 2] = [("root", "operator"), ("admin", "admin")];
 
 pub(super) fn bootstrap(state: &mut State, cluster_id: &str) -> Result<Outcome> {
     if !state.cluster_id.is_empty() {
         return Err(Error::already_exists(format!("the cluster has the id {} already", state.cluster_id)));
     }
     state.cluster_id = cluster_id.to_owned();
-    for name in FIRST_USERS {
-        state.users.insert(name.to_owned(), User { sha1: None, sha256: None, admin: true });
+    for (name, role) in FIRST_USERS {
+        let user = User { roles: [role.to_owned()].into(), ..User::default() };
+        state.users.insert(name.to_owned(), user);
     }
     Ok(Outcome::Done)
 }
@@ -146,13 +147,17 @@ pub(super) fn set_user(state: &mut State, name: &str, user: &User) -> Result<Out
 mod tests {
     use super::super::sample::{Sample, new_repository};
     use super::*;
+    use crate::account::{Privilege, Who};
     use crate::error::ErrorKind;
     use crate::meta::command::Command;
 
     #[test]
     fn a_cluster_is_born_once_with_two_users() {
         let mut sample = Sample::new();
-        assert!(sample.state.users["root"].admin && sample.state.users["admin"].admin);
+        let who = |user: &str| Who { user: user.to_owned(), ..Who::default() };
+        let holds = |user: &str, privilege| sample.state.rights(&who(user)).unwrap().holds(privilege);
+        assert!(holds("root", Privilege::Node) && holds("root", Privilege::Admin));
+        assert!(!holds("admin", Privilege::Node) && holds("admin", Privilege::Admin));
         let again = Command::Bootstrap { cluster_id: "d".to_owned() };
         sample.refuses(&again, ErrorKind::AlreadyExists, "id c already");
         let user = User { admin: false, ..User::default() };

@@ -1,5 +1,6 @@
 //! The grammar, statement by statement: what is read, and what is refused with which words.
 
+mod accounts;
 mod definitions;
 mod jobs;
 mod queries;
