@@ -33,10 +33,7 @@ fn users_are_made_changed_and_dropped() {
         ("create user eve@'%'", create("eve", false, None, &[])),
         ("create user 'eve'@node.example", create("eve@node.example", false, None, &[])),
         ("create user eve default role 'a', b", create("eve", false, None, &["a", "b"])),
-        (
-            "create user eve identified with caching_sha2_password by 'pw'",
-            create("eve", false, Some(clear("pw")), &[]),
-        ),
+        ("create user eve identified with caching_sha2_password by 'pw'", create("eve", false, Some(clear("pw")), &[])),
         (
             "create user eve identified by password '*0102030405060708090A0B0C0D0E0F1011121314'",
             create("eve", false, Some(NewPassword::Native(std::array::from_fn(|n| n as u8 + 1))), &[]),
@@ -58,10 +55,7 @@ fn users_are_made_changed_and_dropped() {
             "create role if not exists r",
             Statement::Account(AccountStatement::CreateRole { role: "r".to_owned(), if_not_exists: true }),
         ),
-        (
-            "drop role 'r'",
-            Statement::Account(AccountStatement::DropRole { role: "r".to_owned(), if_exists: false }),
-        ),
+        ("drop role 'r'", Statement::Account(AccountStatement::DropRole { role: "r".to_owned(), if_exists: false })),
     ]);
     refused(&[
         ("create user '1'", "Incorrect user name '1'"),
@@ -75,7 +69,12 @@ fn users_are_made_changed_and_dropped() {
         "create user a password_expire never",
         "alter user a account_unlock",
     ]);
-    syntax(&[("create user", "'"), ("alter user a", "'"), ("create user a identified 'x'", "'*XXX"), ("drop role", "'")]);
+    syntax(&[
+        ("create user", "'"),
+        ("alter user a", "'"),
+        ("create user a identified 'x'", "'*XXX"),
+        ("drop role", "'"),
+    ]);
 }
 
 #[test]
@@ -117,9 +116,15 @@ fn privileges_and_roles_are_granted_and_revoked() {
             "grant select, load_priv, Alter, create, drop on db.* to 'eve'@'%'",
             grant(granted(&[Select, Load, Alter, Create, Drop], database(Some("db"))), eve()),
         ),
-        ("grant all privileges on db.t to eve", grant(granted(&Privilege::OF_ALL, GrantOn::Table(name("db.t"))), eve())),
+        (
+            "grant all privileges on db.t to eve",
+            grant(granted(&Privilege::OF_ALL, GrantOn::Table(name("db.t"))), eve()),
+        ),
         ("grant all on internal.db.* to eve", grant(granted(&Privilege::OF_ALL, database(Some("db"))), eve())),
-        ("grant grant_priv, node_priv, admin on *.*.* to eve", grant(granted(&[Grant, Node, Admin], GrantOn::Everything), eve())),
+        (
+            "grant grant_priv, node_priv, admin on *.*.* to eve",
+            grant(granted(&[Grant, Node, Admin], GrantOn::Everything), eve()),
+        ),
         ("grant select, grant option on t to eve", grant(granted(&[Select, Grant], GrantOn::Table(name("t"))), eve())),
         ("grant select on * to eve", grant(granted(&[Select], database(None)), eve())),
         (

@@ -211,7 +211,6 @@ fn tables_that_are_refused() {
         "create table t (a int) partition by range(a) (partition p values less than (1) ('a'='b'))",
         "create external table t (a int)",
         "create view v as select 1",
-        "create user u",
     ]);
 }
 
