@@ -139,16 +139,23 @@ fn account_name(cursor: &mut Cursor<'_>) -> Result<AccountName> {
     }
     if !cursor.eat_token(&Token::AtSign) {
         if let Some(host) = cursor.peek_word().and_then(|word| word.strip_prefix('@')).map(str::to_owned) {
+            if host.starts_with('(') {
+                return Err(domain());
+            }
             cursor.skip();
             return AccountName::new(&text, &rest_of_host(cursor, host));
         }
         return AccountName::new(&text, ANY_HOST);
     }
     if *cursor.peek() == Token::LParen {
-        return Err(Error::not_supported("users of a domain ('user'@('domain')) are not supported: use host patterns"));
+        return Err(domain());
     }
     let host = cursor.name("a host")?;
     AccountName::new(&text, &host)
+}
+
+fn domain() -> Error {
+    Error::not_supported("users of a domain ('user'@('domain')) are not supported: use host patterns")
 }
 
 /// The tokenizer splits hosts that are not quoted at their dots.
@@ -194,37 +201,42 @@ fn granted(cursor: &mut Cursor<'_>, direction: &str) -> Result<Granted> {
         return privileges(&words, on);
     }
     cursor.need_one_of(&[direction]).map_err(|_| cursor.expected(&format!("ON or {direction}")))?;
-    if words.iter().all(|word| Privilege::from_word(word).is_some() || word.eq_ignore_ascii_case("ALL")) {
-        return Err(Error::invalid("ON is missing: say on what the privileges are, for instance ON *.*"));
+    let is_privilege = |word: &Word| Privilege::from_word(&word.text).is_some() || word.text.eq_ignore_ascii_case("ALL");
+    if words.iter().all(|word| !word.quoted && is_privilege(word)) {
+        let text = "ON is missing: say on what the privileges are, for instance ON *.*; or quote the names of roles";
+        return Err(Error::invalid(text));
     }
-    Ok(Granted::Roles(words.into_iter().collect()))
+    Ok(Granted::Roles(words.into_iter().map(|word| word.text).collect()))
 }
 
-/// A word or a quoted name; `ALL PRIVILEGES` is `ALL`.
-fn privilege_or_role(cursor: &mut Cursor<'_>) -> Result<String> {
-    let word = match cursor.peek_word() {
-        // Some privileges are reserved words elsewhere.
-        Some(word) if Privilege::from_word(word).is_some() => word.to_owned(),
-        _ => return name_or_all(cursor),
-    };
-    cursor.skip();
-    if word.eq_ignore_ascii_case("GRANT") {
-        cursor.eat("OPTION");
-    }
-    Ok(word)
+/// A privilege, or the name of a role.
+struct Word {
+    text: String,
+    quoted: bool,
 }
 
-fn name_or_all(cursor: &mut Cursor<'_>) -> Result<String> {
+/// A word or a quoted name; `ALL PRIVILEGES` is `ALL`, `GRANT OPTION` is `GRANT`.
+fn privilege_or_role(cursor: &mut Cursor<'_>) -> Result<Word> {
+    let word = |text: &str| Word { text: text.to_owned(), quoted: false };
     if cursor.eat("ALL") {
         cursor.eat("PRIVILEGES");
-        return Ok("ALL".to_owned());
+        return Ok(word("ALL"));
     }
-    cursor.name("a privilege or a role")
+    // Some privileges are reserved words elsewhere.
+    if let Some(found) = cursor.peek_word().filter(|found| Privilege::from_word(found).is_some()).map(word) {
+        cursor.skip();
+        if found.text.eq_ignore_ascii_case("GRANT") {
+            cursor.eat("OPTION");
+        }
+        return Ok(found);
+    }
+    let quoted = cursor.peek_word().is_none();
+    Ok(Word { text: cursor.name("a privilege or a role")?, quoted })
 }
 
-fn privileges(words: &[String], on: GrantOn) -> Result<Granted> {
+fn privileges(words: &[Word], on: GrantOn) -> Result<Granted> {
     let mut found = BTreeSet::new();
-    for word in words {
+    for Word { text: word, .. } in words {
         if word.eq_ignore_ascii_case("ALL") {
             found.extend(Privilege::OF_ALL);
             continue;

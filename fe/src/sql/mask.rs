@@ -156,6 +156,9 @@ impl Walk<'_> {
     fn word(&mut self, token: &Token, word: &str) {
         if self.head.len() < 2 {
             self.head.push(word.to_owned());
+            if self.about_user() {
+                self.hint(token.end);
+            }
         }
         let names_secret = is_secret_key(word) || word == "IDENTIFIED";
         if self.armed && self.before_value && !names_secret && word != "BY" {
@@ -301,7 +304,7 @@ mod tests {
     #[test]
     fn long_statements_are_cut_and_stay_masked() {
         let sql = format!("CREATE USER eve IDENTIFIED BY '{}'", "hunter2".repeat(100));
-        assert_eq!(masked_head(&sql, 40), "CREATE USER eve IDENTIFIED*XXX...");
+        assert_eq!(masked_head(&sql, 40), "CREATE USER*XXX...");
         assert_eq!(masked_head("SELECT 1", 40), "SELECT 1");
         assert_eq!(masked_head("SELECT 'éé'", 10), "SELECT 'é...");
     }
