@@ -108,7 +108,8 @@ async fn hosts_passwords_and_connections() -> Outcome {
 
     let mine = near.scalar("SELECT connection_id()").await?;
     let roots = root.scalar("SELECT connection_id()").await?;
-    let users: Vec<String> = near.query("SHOW PROCESSLIST").await?.iter().map(|row| row.get("User").to_owned()).collect();
+    let users: Vec<String> =
+        near.query("SHOW PROCESSLIST").await?.iter().map(|row| row.get("User").to_owned()).collect();
     assert!(users.iter().all(|user| user == "near"), "{users:?}");
     assert!(root.query("SHOW FULL PROCESSLIST").await?.iter().any(|row| row.get("Id") == mine));
     assert_eq!(code(&mut near, &format!("KILL {roots}")).await?, 1095);
@@ -136,7 +137,8 @@ async fn hosts_passwords_and_connections() -> Outcome {
 async fn with_client(program: &str, arguments: &[&str]) -> anyhow::Result<Option<(bool, String)>> {
     match Command::new(program).args(arguments).output().await {
         Ok(output) => {
-            let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let text =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             Ok(Some((output.status.success(), text)))
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && std::env::var_os("CI").is_none() => Ok(None),
@@ -168,10 +170,10 @@ async fn the_mariadb_client_logs_in_with_both_plugins_and_asks_for_help() -> Out
     let create = help("create repository").await?;
     assert!(create.contains("Name: 'CREATE REPOSITORY'") && create.contains("ON LOCATION"), "{create}");
     let shows = help("SHOW%").await?;
-    assert!(shows.contains("Many help items") && shows.contains("SHOW BACKUP"), "{shows}");
+    assert!(shows.contains("SHOW BACKUP") && shows.contains("SHOW TABLETS"), "{shows}");
     let contents = help("contents").await?;
     assert!(contents.contains("help category: \"Contents\"") && contents.contains("Backup and restore"), "{contents}");
-    assert!(help("nothing like it").await?.contains("Nothing found"));
+    assert!(!help("nothing like it").await?.contains("Name:"));
     Ok(())
 }
 
@@ -227,7 +229,9 @@ async fn every_http_page_and_load_knows_the_same_accounts() -> Outcome {
     for path in ["/api/health", "/api/ready"] {
         assert_eq!(status(path, None).await?, 200, "{path}");
     }
-    for (login, wanted) in [(None, 401), (Some(("reader", "x")), 401), (Some(("nobody", "")), 401), (Some(("reader", "r")), 200)] {
+    for (login, wanted) in
+        [(None, 401), (Some(("reader", "x")), 401), (Some(("nobody", "")), 401), (Some(("reader", "r")), 200)]
+    {
         assert_eq!(status("/metrics", login).await?, wanted, "{login:?}");
     }
     let put = async |node: &Node, login: Option<(&str, &str)>| -> anyhow::Result<(u16, String)> {

@@ -19,6 +19,7 @@ fn docs() -> PathBuf {
 
 /// What every example finds: `shop.sales` with rows, a backup `sunday` of it in `safe`, a user, a role.
 async fn world(cluster: &Cluster, root: &mut Sql) -> anyhow::Result<String> {
+    root.run("CREATE DATABASE IF NOT EXISTS shop").await?;
     for gone in [
         "DROP USER IF EXISTS eve",
         "DROP USER IF EXISTS 'bob'@'10.%'",
@@ -38,7 +39,6 @@ async fn world(cluster: &Cluster, root: &mut Sql) -> anyhow::Result<String> {
     }
     root.run("CREATE USER eve IDENTIFIED BY 'x'").await?;
     root.run("CREATE ROLE loaders").await?;
-    root.run("CREATE DATABASE IF NOT EXISTS shop").await?;
     root.run(
         "CREATE TABLE shop.sales (day DATE NOT NULL, id BIGINT NOT NULL, city VARCHAR(40) DEFAULT \"unknown\",
          amount DECIMAL(10, 2)) DUPLICATE KEY(day, id) PARTITION BY RANGE(day) (
@@ -109,8 +109,9 @@ async fn shell(cluster: &Cluster, text: &str) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_of_the_reference_works() -> Outcome {
     let cluster = Cluster::builder().start().await?;
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(docs().join("sql"))?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(docs().join("sql"))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
     files.sort();
     assert!(files.len() > 50, "{}", files.len());
     let (mut faults, mut count) = (Vec::new(), 0);

@@ -201,7 +201,8 @@ fn granted(cursor: &mut Cursor<'_>, direction: &str) -> Result<Granted> {
         return privileges(&words, on);
     }
     cursor.need_one_of(&[direction]).map_err(|_| cursor.expected(&format!("ON or {direction}")))?;
-    let is_privilege = |word: &Word| Privilege::from_word(&word.text).is_some() || word.text.eq_ignore_ascii_case("ALL");
+    let is_privilege =
+        |word: &Word| Privilege::from_word(&word.text).is_some() || word.text.eq_ignore_ascii_case("ALL");
     if words.iter().all(|word| !word.quoted && is_privilege(word)) {
         let text = "ON is missing: say on what the privileges are, for instance ON *.*; or quote the names of roles";
         return Err(Error::invalid(text));
