@@ -1,6 +1,7 @@
 //! What this backend knows of its cluster: who leads, at which term, and where frontend and other backends answer.
 //!
-//! All of it comes with the leader's Hello. Cluster id and term are made durable before a Hello counts, so a backend
+//! All of it comes with the leader's Hello, and so do the limits of repositories that are reached without a broker; those
+//! are felt by tasks that run already. Cluster id and term are made durable before a Hello counts, so a backend
 //! never serves two clusters and never obeys a leader older than one it has seen, also across restarts.
 
 use crate::sync;
@@ -8,6 +9,7 @@ use crate::tablet::TabletStore;
 use coffer_proto::channel;
 use coffer_proto::v1;
 use coffer_stdx::{Error, Result};
+use coffer_store::rate::Limits;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
 use tonic::transport::Channel;
@@ -74,6 +76,9 @@ impl Cluster {
             backends,
         };
         *sync::write(&self.state) = State { term: hello.term, leader: Some(leader) };
+        for limit in &hello.limits {
+            Limits::of_process().learn(limit);
+        }
         Ok(())
     }
 
@@ -125,6 +130,7 @@ mod tests {
             frontend: "f:1".to_owned(),
             heartbeat_ms: 1_000,
             backends: vec![v1::BackendAddress { backend_id: 3, grpc: "b:1".to_owned(), http: "b:2".to_owned() }],
+            limits: Vec::new(),
         }
     }
 

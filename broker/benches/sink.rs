@@ -48,7 +48,7 @@ impl Broker {
 
     fn store(&self, location: String) -> Result<Arc<dyn Store>> {
         let brokers = vec![self.address.clone()];
-        open(&StorageSpec { location, properties: Default::default(), brokers }, &LocalAccess::default())
+        open(&StorageSpec { location, brokers, ..StorageSpec::default() }, &LocalAccess::default())
     }
 
     fn peak_mib(&self) -> Option<u64> {

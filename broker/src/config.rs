@@ -23,6 +23,11 @@ pub struct Config {
     pub drain_seconds: u64,
     /// How long a connection to a storage is kept without use, seconds. Default 600.
     pub store_idle_seconds: u64,
+    /// Bytes per second that all clients together may send into storages, whatever the clusters allow; 0 is no limit.
+    /// Default 0.
+    pub max_upload_bytes_per_second: u64,
+    /// Likewise, out of storages. Default 0.
+    pub max_download_bytes_per_second: u64,
     /// Logs.
     pub log: LogConfig,
 }
@@ -37,6 +42,8 @@ impl Default for Config {
             allow_null: false,
             drain_seconds: 30,
             store_idle_seconds: 600,
+            max_upload_bytes_per_second: 0,
+            max_download_bytes_per_second: 0,
             log: LogConfig::default(),
         }
     }

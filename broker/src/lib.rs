@@ -4,16 +4,19 @@
 //! memory they need, and counts them. Killing it loses the streams that pass through it and nothing else: an object
 //! that was not complete is not visible, and its sender tries again here or at another broker.
 //!
-//! Modules, bottom to top: `config`, `limits`, `metrics` | `stores` | `receive` | `service`, `http`.
+//! Modules, bottom to top: `config`, `limits`, `metrics` | `stores`, `admission`, `pace` | `receive` | `service`, `http`.
 
+pub mod admission;
 pub mod config;
 pub mod http;
 pub mod limits;
 pub mod metrics;
+pub mod pace;
 pub mod receive;
 pub mod service;
 pub mod stores;
 
+use admission::Admission;
 use coffer_proto::channel::{MAX_MESSAGE_BYTES, incoming, server};
 use coffer_proto::v1::broker_server::BrokerServer;
 use coffer_stdx::error::Context;
@@ -23,7 +26,8 @@ use coffer_store::{Budget, LocalAccess};
 use config::Config;
 use limits::Shares;
 use metrics::Metrics;
-use service::Service;
+use pace::Pace;
+use service::{Memory, Service};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,11 +72,17 @@ impl Bound {
         let metrics = Metrics::new()?;
         let shares = Shares::of(config.memory_budget_mib);
         let [reads, writes, parts] = [shares.reads, shares.writes, shares.parts].map(Budget::new);
+        let memory = Memory {
+            reads: Admission::new(reads.clone()),
+            writes: Admission::new(writes.clone()),
+            parts: parts.clone(),
+        };
+        let pace = Pace::new(config.max_upload_bytes_per_second, config.max_download_bytes_per_second);
         let access = LocalAccess { roots: config.local_roots.clone() };
         let stores = Arc::new(Stores::new(access, config.allow_null, parts.clone(), metrics.clone()));
         let pages = http::Pages {
             metrics: metrics.clone(),
-            budgets: vec![("reads", reads.clone()), ("writes", writes.clone()), ("parts", parts)],
+            budgets: vec![("reads", reads), ("writes", writes), ("parts", parts)],
             shutdown: shutdown.clone(),
         };
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, roots = ?config.local_roots, "broker serves");
@@ -80,7 +90,7 @@ impl Bound {
         let sweep = sweep(Arc::clone(&stores), Duration::from_secs(config.store_idle_seconds), shutdown.clone());
         let sweep = tokio::spawn(sweep);
         let drain = Duration::from_secs(config.drain_seconds);
-        let service = BrokerServer::new(Service::new(stores, metrics, reads, writes))
+        let service = BrokerServer::new(Service::new(stores, metrics, pace, memory))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let token = shutdown.token();

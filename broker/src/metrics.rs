@@ -58,6 +58,19 @@ impl Metrics {
         InFlight { gauge }
     }
 
+    /// Requests being served.
+    pub fn running(&self) -> u32 {
+        use prometheus::core::Collector;
+        let running: f64 = self
+            .in_flight
+            .collect()
+            .iter()
+            .flat_map(|family| family.get_metric())
+            .map(|one| one.get_gauge().get_value())
+            .sum();
+        running.max(0.0) as u32
+    }
+
     /// A request ended.
     pub fn end(&self, operation: &'static str, outcome: &str) {
         self.requests.with_label_values(&[operation, outcome]).inc();
@@ -103,6 +116,7 @@ mod tests {
         let running = metrics.begin("read");
         metrics.end("write", "ok");
         metrics.received.inc_by(7);
+        assert_eq!(metrics.running(), 1);
         let budget = Budget::new(1 << 20);
         let page = metrics.render(&[("reads", &budget)]).unwrap();
         for line in [

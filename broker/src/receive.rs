@@ -7,6 +7,9 @@
 //! Grammar: open, chunk*, finish. Chunks follow each other without gap, each matches its CRC32C, and the finish message
 //! states the length and the CRC32C of those sums. Anything else, and a stream that just ends, is an error in the body, so
 //! that the store below throws away what it has: nothing becomes visible.
+//!
+//! Bytes that are not those that were sent were changed between the two processes. That may pass and blames neither the
+//! sender's files nor the storage, so it is `Unavailable` here and not `Corrupt`.
 
 use crate::limits::SILENCE;
 use bytes::Bytes;
@@ -88,11 +91,11 @@ impl Sum {
     fn add(&mut self, chunk: WriteChunk) -> Result<Bytes> {
         let due = self.length;
         if chunk.offset != due {
-            return Err(Error::corrupt(format!("a chunk at offset {} came where {due} was due", chunk.offset)));
+            return Err(garbled(&format!("a chunk at offset {} came where {due} was due", chunk.offset)));
         }
         let crc32c = crc32c::crc32c(&chunk.data);
         if crc32c != chunk.crc32c {
-            return Err(Error::corrupt(format!("the chunk at offset {due} does not match its CRC32C")));
+            return Err(garbled(&format!("the chunk at offset {due} does not match its CRC32C")));
         }
         self.crc32c = crc32c::crc32c_append(self.crc32c, &crc32c.to_le_bytes());
         self.length += chunk.data.len() as u64;
@@ -102,13 +105,19 @@ impl Sum {
     fn finish(&self, finish: &FinishWrite) -> Result<()> {
         if finish.length != self.length {
             let (length, due) = (self.length, finish.length);
-            return Err(Error::corrupt(format!("{length} bytes came of an object of {due}")));
+            return Err(garbled(&format!("{length} bytes came of an object of {due}")));
         }
         if finish.crc32c != self.crc32c {
-            return Err(Error::corrupt("the chunks that came are not those that were sent: their CRC32Cs differ"));
+            return Err(garbled("the chunks that came are not those that were sent, their CRC32Cs differ"));
         }
         Ok(())
     }
+}
+
+fn garbled(what: &str) -> Error {
+    Error::unavailable(format!(
+        "{what}: bytes were changed on the way to this broker; when it goes on, check memory and network of both hosts"
+    ))
 }
 
 #[cfg(test)]
@@ -142,11 +151,11 @@ mod tests {
     async fn every_fault_ends_the_body_in_an_error() {
         let garbled = Kind::Chunk(WriteChunk { offset: 0, data: Bytes::from("abd"), crc32c: crc32c::crc32c(b"abc") });
         for (kinds, kind) in [
-            (vec![chunk(1, "abc")], ErrorKind::Corrupt),
-            (vec![chunk(0, "abc"), chunk(2, "d")], ErrorKind::Corrupt),
-            (vec![garbled], ErrorKind::Corrupt),
-            (vec![chunk(0, "abc"), finish(&["ab"])], ErrorKind::Corrupt),
-            (vec![chunk(0, "abc"), finish(&["abd"])], ErrorKind::Corrupt),
+            (vec![chunk(1, "abc")], ErrorKind::Unavailable),
+            (vec![chunk(0, "abc"), chunk(2, "d")], ErrorKind::Unavailable),
+            (vec![garbled], ErrorKind::Unavailable),
+            (vec![chunk(0, "abc"), finish(&["ab"])], ErrorKind::Unavailable),
+            (vec![chunk(0, "abc"), finish(&["abd"])], ErrorKind::Unavailable),
             (vec![chunk(0, "abc"), Kind::Open(OpenWrite::default())], ErrorKind::Invalid),
             (vec![chunk(0, "abc"), finish(&["abc"]), chunk(3, "d")], ErrorKind::Invalid),
             (vec![chunk(0, "abc")], ErrorKind::Cancelled),

@@ -2,25 +2,29 @@
 //!
 //! Each request is counted, timed and logged once, here, with its location and never with its properties. A stream takes
 //! its memory from the budget before it touches the storage and gives it back when it ends, however it ends.
+//!
+//! A request whose sender waits for it says how patient that is; it ends in time, with the cause that the storage gave.
 
+use crate::admission::Admission;
 use crate::limits::{READ_STREAM_BYTES, WRITE_STREAM_BYTES};
 use crate::metrics::{InFlight, Metrics};
+use crate::pace::Pace;
 use crate::receive;
 use crate::stores::Stores;
 use coffer_proto::channel::MESSAGE_BYTES;
-use coffer_proto::status::to_status;
+use coffer_proto::status::{busy, to_status};
 use coffer_proto::v1;
 use coffer_proto::v1::broker_server::Broker;
 use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::time::now_ms;
-use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_stdx::{Error, ErrorKind, Result, retry};
 use coffer_store::budget::Permit;
-use coffer_store::{Budget, ByteStream, Child, ObjectInfo, PutOptions, Store, rechunk};
+use coffer_store::{Budget, ByteStream, Child, Limited, ObjectInfo, PutOptions, Store, rechunk};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -31,19 +35,34 @@ type Answer<T> = Result<Response<T>, Status>;
 pub struct Service {
     stores: Arc<Stores>,
     metrics: Metrics,
-    reads: Budget,
-    writes: Budget,
+    pace: Arc<Pace>,
+    reads: Admission,
+    writes: Admission,
+    parts: Budget,
     started_ms: u64,
 }
 
+/// The memory of a broker.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// For reading streams.
+    pub reads: Admission,
+    /// For writing streams.
+    pub writes: Admission,
+    /// For parts of uploads; the stores take from it.
+    pub parts: Budget,
+}
+
 impl Service {
-    /// Serve `stores`, with memory for streams from two budgets.
-    pub fn new(stores: Arc<Stores>, metrics: Metrics, reads: Budget, writes: Budget) -> Service {
-        Service { stores, metrics, reads, writes, started_ms: now_ms() }
+    /// Serve `stores`, within `memory` and at `pace`.
+    pub fn new(stores: Arc<Stores>, metrics: Metrics, pace: Pace, memory: Memory) -> Service {
+        let Memory { reads, writes, parts } = memory;
+        Service { stores, metrics, pace: Arc::new(pace), reads, writes, parts, started_ms: now_ms() }
     }
 
     fn store(&self, spec: Option<v1::StorageSpec>) -> Result<Arc<dyn Store>> {
-        self.stores.get(spec, Instant::now())
+        let limits = self.pace.of(spec.as_ref().and_then(|spec| spec.limit.as_ref()));
+        Ok(Arc::new(Limited::new(self.stores.get(spec, Instant::now())?, limits)))
     }
 
     fn begin(&self, operation: &'static str, storage: &Option<v1::StorageSpec>, path: &str) -> Running {
@@ -58,23 +77,19 @@ impl Service {
         }
     }
 
-    async fn read_body(&self, request: v1::ReadRequest) -> Result<(ByteStream, Permit)> {
+    async fn read_body(&self, request: v1::ReadRequest) -> Result<ByteStream> {
         let end = match request.length {
             0 => u64::MAX,
             length => request.offset.saturating_add(length),
         };
         let store = self.store(request.storage)?;
-        // A short range needs no more than itself.
-        let cost = if request.length == 0 { READ_STREAM_BYTES } else { request.length.min(READ_STREAM_BYTES) };
-        let permit = self.reads.take(cost).await;
         let body = store.get(&request.path, Some(request.offset..end)).await?;
-        Ok((rechunk(body, MESSAGE_BYTES), permit))
+        Ok(rechunk(body, MESSAGE_BYTES))
     }
 
     async fn write_body(self, put: Incoming) -> Result<ObjectInfo> {
-        let Incoming { open, messages, ready } = put;
+        let Incoming { open, messages, ready, permit: _permit } = put;
         let store = self.store(open.storage)?;
-        let _permit = self.writes.take(WRITE_STREAM_BYTES).await;
         let received = self.metrics.received.clone();
         let body = receive::body(messages, ready, move |bytes| received.inc_by(bytes));
         let length_hint = (open.length_hint > 0).then_some(open.length_hint);
@@ -82,11 +97,25 @@ impl Service {
     }
 }
 
+/// How long the sender of a request waits.
+fn patience(storage: &Option<v1::StorageSpec>) -> Option<Duration> {
+    let ms = storage.as_ref().map_or(0, |storage| storage.patience_ms);
+    (ms > 0).then(|| Duration::from_millis(u64::from(ms)))
+}
+
+/// `work`, unless patience ends before.
+async fn patiently<T>(patience: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(limit) = patience else { return work.await };
+    let late = || Error::timeout(format!("the storage did not answer within {} s", limit.as_secs_f32()));
+    retry::within(limit, late, work).await
+}
+
 /// A put that was announced.
 struct Incoming {
     open: v1::OpenWrite,
     messages: Streaming<v1::WriteObject>,
     ready: oneshot::Sender<()>,
+    permit: Permit,
 }
 
 /// The answers to a put: one when its bytes are wanted, one when the object is stored. Polling them drives the put, so
@@ -145,6 +174,12 @@ impl Running {
         }
     }
 
+    /// There is no memory for it here and now.
+    fn refuse<T>(mut self, why: &str) -> Answer<T> {
+        self.end(Some(&Error::limit(why)));
+        Err(busy(why))
+    }
+
     fn answer<T>(mut self, outcome: Result<T>) -> Answer<T> {
         self.end(outcome.as_ref().err());
         outcome.map(Response::new).map_err(|error| to_status(&error))
@@ -193,21 +228,31 @@ impl Broker for Service {
     type ReadStream = BoxStream<'static, Result<v1::ReadChunk, Status>>;
     type WriteStream = BoxStream<'static, Result<v1::WriteAnswer, Status>>;
 
-    async fn ping(&self, _request: Request<v1::PingRequest>) -> Answer<v1::PingReply> {
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(Response::new(v1::PingReply { start_time_ms: self.started_ms, version }))
+    async fn ping(&self, request: Request<v1::PingRequest>) -> Answer<v1::PingReply> {
+        self.pace.hear(request.get_ref());
+        let budgets = [self.reads.budget(), self.writes.budget(), &self.parts];
+        Ok(Response::new(v1::PingReply {
+            start_time_ms: self.started_ms,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            memory_used: budgets.iter().map(|budget| budget.used()).sum(),
+            memory_total: budgets.iter().map(|budget| budget.total()).sum(),
+            running: self.metrics.running(),
+            waiting: self.reads.waiting() + self.writes.waiting(),
+        }))
     }
 
     async fn stat(&self, request: Request<v1::PathRequest>) -> Answer<v1::ObjectInfo> {
         let request = request.into_inner();
         let running = self.begin("stat", &request.storage, &request.path);
-        let outcome = async { self.store(request.storage)?.stat(&request.path).await }.await;
+        let patience = patience(&request.storage);
+        let outcome = patiently(patience, async { self.store(request.storage)?.stat(&request.path).await }).await;
         running.answer(outcome.map(info))
     }
 
     async fn list(&self, request: Request<v1::PathRequest>) -> Answer<Self::ListStream> {
         let request = request.into_inner();
         let running = self.begin("list", &request.storage, &request.path);
+        let patience = patience(&request.storage);
         let entries = async {
             let store = self.store(request.storage)?;
             Ok(match request.one_level {
@@ -215,7 +260,7 @@ impl Broker for Service {
                 false => store.list(&request.path).await?.map_ok(info).boxed(),
             })
         };
-        match entries.await {
+        match patiently(patience, entries).await {
             Ok(entries) => Ok(Response::new(running.answers(entries))),
             Err(error) => running.answer(Err(error)),
         }
@@ -224,9 +269,15 @@ impl Broker for Service {
     async fn read(&self, request: Request<v1::ReadRequest>) -> Answer<Self::ReadStream> {
         let request = request.into_inner();
         let running = self.begin("read", &request.storage, &request.path);
+        // A short range needs no more than itself.
+        let cost = if request.length == 0 { READ_STREAM_BYTES } else { request.length.min(READ_STREAM_BYTES) };
+        let permit = match self.reads.enter(cost, request.wait_ms).await {
+            Ok(permit) => permit,
+            Err(why) => return running.refuse(&why),
+        };
         let mut offset = request.offset;
-        let (body, permit) = match self.read_body(request).await {
-            Ok(opened) => opened,
+        let body = match patiently(patience(&request.storage), self.read_body(request)).await {
+            Ok(body) => body,
             Err(error) => return running.answer(Err(error)),
         };
         let sent = self.metrics.sent.clone();
@@ -244,22 +295,29 @@ impl Broker for Service {
         let mut messages = request.into_inner();
         let open = receive::opening(&mut messages).await.map_err(|error| to_status(&error))?;
         let running = self.begin("write", &open.storage, &open.path);
+        let permit = match self.writes.enter(WRITE_STREAM_BYTES, open.wait_ms).await {
+            Ok(permit) => permit,
+            Err(why) => return running.refuse(&why),
+        };
         let (ready, asked) = oneshot::channel();
-        let put = self.clone().write_body(Incoming { open, messages, ready });
+        let patience = patience(&open.storage);
+        let put = patiently(patience, self.clone().write_body(Incoming { open, messages, ready, permit }));
         Ok(Response::new(running.answers(progress(put.boxed(), asked))))
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Answer<v1::RenameReply> {
         let request = request.into_inner();
         let running = self.begin("rename", &request.storage, &request.from);
-        let outcome = async { self.store(request.storage)?.rename(&request.from, &request.to).await }.await;
-        running.answer(outcome.map(|()| v1::RenameReply {}))
+        let patience = patience(&request.storage);
+        let rename = async { self.store(request.storage)?.rename(&request.from, &request.to).await };
+        running.answer(patiently(patience, rename).await.map(|()| v1::RenameReply {}))
     }
 
     async fn delete(&self, request: Request<v1::DeleteRequest>) -> Answer<v1::DeleteReply> {
         let request = request.into_inner();
         let running = self.begin("delete", &request.storage, &request.path);
-        let outcome = async { self.store(request.storage)?.delete(&request.path, request.recursive).await }.await;
-        running.answer(outcome.map(|()| v1::DeleteReply {}))
+        let patience = patience(&request.storage);
+        let delete = async { self.store(request.storage)?.delete(&request.path, request.recursive).await };
+        running.answer(patiently(patience, delete).await.map(|()| v1::DeleteReply {}))
     }
 }

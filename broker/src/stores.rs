@@ -80,8 +80,8 @@ impl Stores {
         if self.allow_null && spec.location.starts_with("memory://") {
             return Ok(Arc::new(MemoryStore::new()));
         }
-        // A broker never goes through another broker.
-        open_within(&StorageSpec { brokers: Vec::new(), ..spec }, &self.access, &self.parts)
+        // A broker never goes through another broker, and limits are those of a request, not of a store.
+        open_within(&StorageSpec { brokers: Vec::new(), limit: None, ..spec }, &self.access, &self.parts)
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
@@ -100,7 +100,12 @@ mod tests {
 
     fn spec(location: &str, secret: &str) -> Option<StorageSpec> {
         let properties = [("secret".to_owned(), secret.to_owned())].into();
-        Some(StorageSpec { location: location.to_owned(), properties, brokers: vec!["elsewhere:1".to_owned()] })
+        Some(StorageSpec {
+            location: location.to_owned(),
+            properties,
+            brokers: vec!["elsewhere:1".to_owned()],
+            ..StorageSpec::default()
+        })
     }
 
     #[test]

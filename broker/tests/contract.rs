@@ -43,7 +43,7 @@ async fn start(root: &Path) -> Result<Running> {
 
 fn spec(location: String, brokers: &[&str]) -> v1::StorageSpec {
     let brokers = brokers.iter().map(|address| (*address).to_owned()).collect();
-    v1::StorageSpec { location, properties: Default::default(), brokers }
+    v1::StorageSpec { location, brokers, ..v1::StorageSpec::default() }
 }
 
 fn below(dir: &TempDir) -> String {

@@ -54,6 +54,20 @@ pub fn from_status(status: &Status, peer: &str) -> Error {
     }
 }
 
+/// The details of a status that sends its reader elsewhere. Not the name of a kind, so that it reads as a
+/// [`ErrorKind::Limit`] where nobody knows it.
+const BUSY: &[u8] = b"BUSY";
+
+/// A peer has no memory for this request now; another may have some.
+pub fn busy(message: &str) -> Status {
+    Status::with_details(Code::ResourceExhausted, message, BUSY.into())
+}
+
+/// Whether a status is [`busy`].
+pub fn is_busy(status: &Status) -> bool {
+    status.details() == BUSY
+}
+
 fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut source = std::error::Error::source(status);
@@ -88,6 +102,14 @@ mod tests {
             assert_eq!(from_status(&to_status(&error), "peer"), error);
             assert_eq!(from_wire(&to_wire(&error)), error);
         }
+    }
+
+    #[test]
+    fn a_busy_peer_is_told_from_a_limit() {
+        let status = busy("all memory is taken");
+        assert!(is_busy(&status) && !is_busy(&to_status(&Error::limit("slow down"))));
+        let error = from_status(&status, "broker h:1");
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "broker h:1: all memory is taken"));
     }
 
     #[test]

@@ -1,10 +1,43 @@
 //! Retry policy as data, and the one loop that follows it. Only transient errors are tried again.
+//!
+//! Somebody who waits for an answer puts the work [`within`] a limit: when time runs out in the middle of the tries, the
+//! answer is what the last of them met, and not just that it took too long.
 
 use crate::error::{Error, Result};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::future::Future;
 use std::time::{Duration, Instant};
+
+tokio::task_local! {
+    /// The last failure that was tried again, inside of [`within`].
+    static LAST: RefCell<Option<Error>>;
+}
+
+/// Do `work` for at most `limit`. Out of time, the answer is the last failure that a policy inside of it tried again, or
+/// `late()` when there was none. Work that goes on in tasks of its own leaves no trace here.
+pub async fn within<T>(
+    limit: Duration,
+    late: impl FnOnce() -> Error,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let timed = async {
+        let outcome = tokio::time::timeout(limit, work).await;
+        outcome.unwrap_or_else(|_| {
+            Err(match LAST.with(RefCell::take) {
+                Some(last) => Error::new(last.kind(), format!("{last} (gave up after {} s)", limit.as_secs_f32())),
+                None => late(),
+            })
+        })
+    };
+    LAST.scope(RefCell::new(None), timed).await
+}
+
+fn note(error: &Error) {
+    // Nobody waits with a limit: nothing to note.
+    let _ = LAST.try_with(|last| last.replace(Some(error.clone())));
+}
 
 /// How often and how long to try. Delays double from `first_ms` up to `max_ms`, each drawn from [half, whole].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +95,7 @@ impl Policy {
     }
 
     async fn wait_before(&self, next: u32, error: &Error) {
+        note(error);
         let ceiling = self.ceiling(next);
         let delay = rand::rng().random_range(ceiling / 2..=ceiling);
         tracing::debug!(%error, next, delay_ms = delay.as_millis() as u64, "retrying");
@@ -72,6 +106,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const QUICK: Policy = Policy { attempts: 3, first_ms: 1, max_ms: 2 };
@@ -110,5 +145,18 @@ mod tests {
             patient.run_within(limit, failing).await.unwrap_err();
             assert_eq!(count.load(Ordering::Relaxed), tries);
         }
+    }
+
+    #[tokio::test]
+    async fn who_runs_out_of_time_hears_what_the_tries_met() {
+        const LIMIT: Duration = Duration::from_millis(50);
+        let late = || Error::timeout("late");
+        let hopeless = Policy { attempts: u32::MAX, first_ms: 1, max_ms: 1 };
+        let tries = hopeless.run(|| std::future::ready(Err::<(), _>(Error::unavailable("refused"))));
+        let error = within(LIMIT, late, tries).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "refused (gave up after 0.05 s)"));
+        let silent = std::future::pending::<Result<()>>();
+        assert_eq!(within(LIMIT, late, silent).await, Err(Error::timeout("late")));
+        assert_eq!(within(LIMIT, late, std::future::ready(Ok(1))).await, Ok(1));
     }
 }

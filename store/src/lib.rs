@@ -10,7 +10,7 @@
 //! - memory is bounded, whatever the size of an object and the length of a listing.
 //!
 //! Which backend serves a location is decided in [`open`] alone. The modules, bottom to top:
-//! `path`, `body` | `memory`, `local`, `s3`, `null`, `remote` | `retrying`, `faulty` | `open` | `suite`.
+//! `path`, `body`, `budget`, `rate` | `memory`, `local`, `s3`, `null`, `remote` | `retrying`, `limited`, `faulty` | `open` | `suite`.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,11 +24,13 @@ use std::pin::Pin;
 pub mod body;
 pub mod budget;
 pub mod faulty;
+pub mod limited;
 pub mod local;
 pub mod memory;
 pub mod null;
 pub mod open;
 pub mod path;
+pub mod rate;
 pub mod remote;
 pub mod retrying;
 pub mod s3;
@@ -36,6 +38,7 @@ pub mod suite;
 
 pub use body::{from_bytes, read_all, rechunk};
 pub use budget::Budget;
+pub use limited::Limited;
 pub use open::{open, open_within};
 
 /// The bytes of an object, in order, in chunks of any size. An error ends it.

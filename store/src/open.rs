@@ -1,6 +1,8 @@
 //! A storage description becomes a store: the only place that names backends.
 
+use crate::limited::Limited;
 use crate::local::LocalStore;
+use crate::rate::Limits;
 use crate::remote::RemoteStore;
 use crate::retrying::Retrying;
 use crate::s3::S3Store;
@@ -26,6 +28,15 @@ pub fn open_within(spec: &StorageSpec, access: &LocalAccess, parts: &Budget) -> 
         let remote = RemoteStore::open(spec)?;
         return Ok(Arc::new(Retrying::new(Arc::new(remote), Policy::CALL)));
     }
+    let store = direct(spec, access, parts)?;
+    Ok(match &spec.limit {
+        Some(limit) => Arc::new(Limited::new(store, [Limits::of_process().learn(limit)])),
+        None => store,
+    })
+}
+
+/// The store of a location, opened here.
+fn direct(spec: &StorageSpec, access: &LocalAccess, parts: &Budget) -> Result<Arc<dyn Store>> {
     let location = spec.location.as_str();
     match location.split_once("://") {
         Some(("file", path)) => local(spec, path, access),
@@ -64,7 +75,7 @@ mod tests {
 
     fn spec(location: &str, properties: &[(&str, &str)]) -> StorageSpec {
         let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        StorageSpec { location: location.to_owned(), properties, brokers: Vec::new() }
+        StorageSpec { location: location.to_owned(), properties, ..StorageSpec::default() }
     }
 
     #[test]

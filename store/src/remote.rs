@@ -1,31 +1,28 @@
 //! A store behind brokers: the client side of broker.proto.
 //!
-//! Every request names location and properties, so any broker of the list can serve it. The one that served last is
-//! asked first; when it cannot be reached the next one is, as long as no byte of a body has left. Every chunk carries
-//! its CRC32C and the whole object does, so that nothing a wire or a broker garbles becomes an object.
+//! Every request names location and properties, so any broker of the list can serve it; [`brokers`] chooses. Every chunk
+//! carries its CRC32C and the whole object does, so that nothing a wire or a broker garbles becomes an object. Bytes that
+//! were changed on the way are no fault of the object: the error is one that may pass, and names both ends of the way.
 //!
 //! A crash of this process ends the stream without its finish message, and the broker throws the bytes away.
 
+mod brokers;
 mod upload;
 
 use crate::{ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
 use async_trait::async_trait;
+use brokers::{Brokers, error_of};
 use bytes::Bytes;
-use coffer_proto::channel::{MAX_MESSAGE_BYTES, connect};
-use coffer_proto::status::from_status;
 use coffer_proto::v1;
-use coffer_proto::v1::broker_client::BrokerClient;
 use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
 use futures::{StreamExt, stream};
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use upload::Upload;
 
 /// For one answer, or the first message of a stream; longer than a broker's own retries take.
@@ -35,37 +32,31 @@ const READY_WITHIN: Duration = Duration::from_secs(600);
 /// For the removal of a folder, which is many requests to the storage.
 const REMOVE_WITHIN: Duration = Duration::from_secs(600);
 
-type Client = BrokerClient<Channel>;
-
 /// A location reached through brokers.
 pub struct RemoteStore {
     storage: v1::StorageSpec,
-    brokers: Vec<Broker>,
-    preferred: AtomicUsize,
-}
-
-struct Broker {
-    name: String,
-    client: Client,
+    brokers: Brokers,
 }
 
 impl fmt::Debug for RemoteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The properties hold credentials.
-        let names: Vec<&str> = self.brokers.iter().map(|broker| broker.name.as_str()).collect();
-        f.debug_struct("RemoteStore").field("location", &self.storage.location).field("brokers", &names).finish()
+        f.debug_struct("RemoteStore")
+            .field("location", &self.storage.location)
+            .field("brokers", &self.brokers.names())
+            .finish()
     }
 }
 
 impl RemoteStore {
     /// The location of `spec` through its brokers; connects when first used. Call it within a tokio runtime.
     pub fn open(spec: &v1::StorageSpec) -> Result<RemoteStore> {
-        let brokers = spec.brokers.iter().map(|address| Broker::connect(address)).collect::<Result<Vec<_>>>()?;
+        let brokers = Brokers::open(&spec.brokers)?;
         if brokers.is_empty() {
             return Err(Error::invalid(format!("no broker is given for location '{}'", spec.location)));
         }
         let storage = v1::StorageSpec { brokers: Vec::new(), ..spec.clone() };
-        Ok(RemoteStore { storage, brokers, preferred: AtomicUsize::new(0) })
+        Ok(RemoteStore { storage, brokers })
     }
 
     fn path_request(&self, path: &str) -> v1::PathRequest {
@@ -79,72 +70,16 @@ impl RemoteStore {
     ) -> Result<stream::BoxStream<'static, Result<v1::ObjectInfo>>> {
         path::check_prefix(prefix)?;
         let request = v1::PathRequest { one_level, ..self.path_request(prefix) };
-        let asked = self.ask(
+        let asked = self.brokers.ask(
             || true,
-            |mut client| {
+            |mut client, _| {
                 let request = Request::new(request.clone());
-                async move { answer_within(client.list(request)).await }
+                async move { answer_within(ANSWER_WITHIN, client.list(request)).await }
             },
         );
         let (answer, broker) = asked.await.context(|| format!("list '{prefix}'"))?;
         Ok(answers(answer.into_inner(), &broker.name))
     }
-
-    /// Ask the brokers in turn until one is reached. `may_repeat` says whether a request that reached nobody can still
-    /// be made again.
-    async fn ask<T, F>(&self, may_repeat: impl Fn() -> bool, request: impl Fn(Client) -> F) -> Result<(T, &Broker)>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut unreachable = Vec::new();
-        for turn in 0..self.brokers.len() {
-            let at = (first + turn) % self.brokers.len();
-            let broker = &self.brokers[at];
-            match request(broker.client.clone()).await {
-                Ok(answer) => {
-                    self.preferred.store(at, Ordering::Relaxed);
-                    return Ok((answer, broker));
-                }
-                Err(status) if is_unreachable(&status) => {
-                    tracing::warn!(broker = broker.name, error = status.message(), "broker not reached");
-                    unreachable.push(broker.error(&status).message().to_owned());
-                    if !may_repeat() {
-                        break;
-                    }
-                }
-                Err(status) => return Err(broker.error(&status)),
-            }
-        }
-        Err(Error::unavailable(unreachable.join("; ")))
-    }
-}
-
-impl Broker {
-    fn connect(address: &str) -> Result<Broker> {
-        let client = BrokerClient::new(connect(address)?)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Broker { name: format!("broker {address}"), client })
-    }
-
-    /// What a broker answered, under its name: "permission denied" is of use only with the host it was denied on.
-    fn error(&self, status: &Status) -> Error {
-        error_of(status, &self.name)
-    }
-}
-
-fn error_of(status: &Status, broker: &str) -> Error {
-    let error = from_status(status, broker);
-    match error.message().starts_with(broker) {
-        true => error,
-        false => Error::new(error.kind(), format!("{broker}: {}", error.message())),
-    }
-}
-
-/// Whether the transport failed, rather than the broker having answered: its own errors carry their kind in details.
-fn is_unreachable(status: &Status) -> bool {
-    status.details().is_empty() && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }
 
 fn within<T>(message: T, limit: Duration) -> Request<T> {
@@ -163,13 +98,19 @@ fn answers<T: Send + 'static>(messages: Streaming<T>, broker: &str) -> stream::B
     messages.map(move |message| message.map_err(|status| error_of(&status, &broker))).boxed()
 }
 
-/// Check one chunk and hand its bytes on; `next` is the offset it must have.
-fn checked(chunk: v1::ReadChunk, next: &mut u64) -> Result<Bytes> {
+/// Check one chunk and hand its bytes on; `next` is the offset it must have. The object is asked for again from there.
+fn checked(chunk: v1::ReadChunk, next: &mut u64, broker: &str) -> Result<Bytes> {
+    let garbled = |what: String| {
+        Error::unavailable(format!(
+            "{what}: bytes were changed on the way from {broker} to this host; when it goes on, check memory and network \
+             of both"
+        ))
+    };
     if chunk.offset != *next {
-        return Err(Error::corrupt(format!("a chunk at offset {} came where {next} was due", chunk.offset)));
+        return Err(garbled(format!("a chunk at offset {} came where {next} was due", chunk.offset)));
     }
     if crc32c::crc32c(&chunk.data) != chunk.crc32c {
-        return Err(Error::corrupt(format!("the chunk at offset {} does not match its CRC32C", chunk.offset)));
+        return Err(garbled(format!("the chunk at offset {} does not match its CRC32C", chunk.offset)));
     }
     *next += chunk.data.len() as u64;
     Ok(chunk.data)
@@ -185,13 +126,14 @@ impl Store for RemoteStore {
             path: path.to_owned(),
             create_new: options.create_new,
             length_hint: options.length_hint.unwrap_or(0),
+            wait_ms: 0,
         };
-        let asked = self.ask(
+        let asked = self.brokers.ask(
             || upload.is_untouched(),
-            |mut client| {
+            |mut client, wait_ms| {
                 let (go, ready) = oneshot::channel();
-                let messages = upload.messages(open.clone(), ready);
-                async move { stored(client.write(messages).await?.into_inner(), go).await }
+                let messages = upload.messages(v1::OpenWrite { wait_ms, ..open.clone() }, ready);
+                async move { stored(client.write(messages), go).await }
             },
         );
         let answer = asked.await;
@@ -213,20 +155,25 @@ impl Store for RemoteStore {
             return Ok(stream::empty().boxed());
         }
         let length = if range.end == u64::MAX { 0 } else { length };
-        let request =
-            v1::ReadRequest { storage: Some(self.storage.clone()), path: path.to_owned(), offset: range.start, length };
-        let asked = self.ask(
+        let request = v1::ReadRequest {
+            storage: Some(self.storage.clone()),
+            path: path.to_owned(),
+            offset: range.start,
+            length,
+            wait_ms: 0,
+        };
+        let asked = self.brokers.ask(
             || true,
-            |mut client| {
-                let request = Request::new(request.clone());
-                async move { answer_within(client.read(request)).await }
+            |mut client, wait_ms| {
+                let request = Request::new(v1::ReadRequest { wait_ms, ..request.clone() });
+                async move { answer_within(READY_WITHIN, client.read(request)).await }
             },
         );
         let (answer, broker) = asked.await.context(|| format!("get '{path}'"))?;
-        let path = path.to_owned();
+        let (path, name) = (path.to_owned(), broker.name.clone());
         let mut next = range.start;
         let chunks = answers(answer.into_inner(), &broker.name).map(move |chunk| {
-            let data = chunk.and_then(|chunk| checked(chunk, &mut next));
+            let data = chunk.and_then(|chunk| checked(chunk, &mut next, &name));
             data.context(|| format!("get '{path}'"))
         });
         Ok(chunks.boxed())
@@ -234,9 +181,9 @@ impl Store for RemoteStore {
 
     async fn stat(&self, path: &str) -> Result<ObjectInfo> {
         path::check(path)?;
-        let asked = self.ask(
+        let asked = self.brokers.ask(
             || true,
-            |mut client| {
+            |mut client, _| {
                 let request = within(self.path_request(path), ANSWER_WITHIN);
                 async move { client.stat(request).await }
             },
@@ -261,9 +208,9 @@ impl Store for RemoteStore {
         path::check(path)?;
         let message = v1::DeleteRequest { storage: Some(self.storage.clone()), path: path.to_owned(), recursive };
         let limit = if recursive { REMOVE_WITHIN } else { ANSWER_WITHIN };
-        let asked = self.ask(
+        let asked = self.brokers.ask(
             || true,
-            |mut client| {
+            |mut client, _| {
                 let request = within(message.clone(), limit);
                 async move { client.delete(request).await }
             },
@@ -276,9 +223,9 @@ impl Store for RemoteStore {
         path::check(to)?;
         let message =
             v1::RenameRequest { storage: Some(self.storage.clone()), from: from.to_owned(), to: to.to_owned() };
-        let asked = self.ask(
+        let asked = self.brokers.ask(
             || true,
-            |mut client| {
+            |mut client, _| {
                 let request = within(message.clone(), REMOVE_WITHIN);
                 async move { client.rename(request).await }
             },
@@ -288,9 +235,16 @@ impl Store for RemoteStore {
 }
 
 /// Follow a put: let its bytes go when the broker is ready for them, until the object is stored.
-async fn stored(mut answers: Streaming<v1::WriteAnswer>, go: oneshot::Sender<()>) -> Result<v1::ObjectInfo, Status> {
-    let first = tokio::time::timeout(READY_WITHIN, answers.message()).await;
-    let mut answer = first.unwrap_or_else(|_| Err(late(READY_WITHIN)))?;
+async fn stored(
+    answers: impl Future<Output = Result<Response<Streaming<v1::WriteAnswer>>, Status>>,
+    go: oneshot::Sender<()>,
+) -> Result<v1::ObjectInfo, Status> {
+    let first = async {
+        let mut answers = answers.await?.into_inner();
+        let first = answers.message().await?;
+        Ok((first, answers))
+    };
+    let (mut answer, mut answers) = answer_within(READY_WITHIN, first).await?;
     if let Some(v1::WriteAnswer { kind: Some(Kind::Ready(_)) }) = answer {
         // Whether anybody still listens shows in the next answer.
         let _ = go.send(());
@@ -313,11 +267,8 @@ fn late(limit: Duration) -> Status {
 }
 
 /// Wait for the head of a stream. Its end has no deadline: keep-alive finds dead peers, and a long stream is no fault.
-async fn answer_within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    match tokio::time::timeout(ANSWER_WITHIN, call).await {
-        Ok(answer) => answer,
-        Err(_) => Err(late(ANSWER_WITHIN)),
-    }
+async fn answer_within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late(limit)))
 }
 
 #[cfg(test)]
@@ -332,10 +283,13 @@ mod tests {
     #[test]
     fn chunks_out_of_order_or_garbled_are_refused() {
         let mut next = 5;
-        assert_eq!(checked(chunk(5, "abc"), &mut next).unwrap(), "abc");
-        assert_eq!(checked(chunk(5, "abc"), &mut next).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(checked(chunk(5, "abc"), &mut next, "broker h:1").unwrap(), "abc");
         let garbled = v1::ReadChunk { data: Bytes::from("abd"), ..chunk(8, "abc") };
-        assert_eq!(checked(garbled, &mut next).unwrap_err().kind(), ErrorKind::Corrupt);
+        for chunk in [chunk(5, "abc"), garbled] {
+            let error = checked(chunk, &mut next, "broker h:1").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.message().contains("on the way from broker h:1"), "{error}");
+        }
     }
 
     #[tokio::test]
@@ -344,6 +298,7 @@ mod tests {
             location: "s3://b/p".into(),
             properties: [("s3.secret_key".to_owned(), "hunter2".to_owned())].into(),
             brokers: vec!["h:1".into()],
+            ..v1::StorageSpec::default()
         };
         let shown = format!("{:?}", RemoteStore::open(&spec).unwrap());
         assert!(shown.contains("h:1") && !shown.contains("hunter2"), "{shown}");

@@ -365,7 +365,7 @@ mod tests {
     async fn an_endpoint_that_is_not_there_is_named_with_the_cause() {
         let properties = [("s3.endpoint", "http://127.0.0.1:1"), ("s3.access_key", "a"), ("s3.secret_key", "hunter2")];
         let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let spec = StorageSpec { location: "s3://bucket/p".to_owned(), properties, brokers: Vec::new() };
+        let spec = StorageSpec { location: "s3://bucket/p".to_owned(), properties, ..StorageSpec::default() };
         let store = S3Store::open(&spec, &Budget::new(1 << 20)).unwrap();
         let error = store.stat("a").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -52,7 +52,7 @@ fn s3(endpoint: &str, login: &str, prefix: &str) -> Result<Arc<dyn Store>> {
     let spec = StorageSpec {
         location: format!("s3://{bucket}/{prefix}"),
         properties: properties.map(|(key, value)| (key.to_owned(), value)).into(),
-        brokers: Vec::new(),
+        ..StorageSpec::default()
     };
     open(&spec, &LocalAccess::default())
 }

@@ -33,7 +33,7 @@ async fn scripted(answers: Vec<String>) -> Result<(Arc<dyn Store>, Requests)> {
     let spec = StorageSpec {
         location: "s3://bucket/p".to_owned(),
         properties: properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        brokers: Vec::new(),
+        ..StorageSpec::default()
     };
     Ok((open(&spec, &LocalAccess::default())?, requests))
 }

@@ -209,6 +209,7 @@ impl Frontend {
             frontend: self.address.clone(),
             heartbeat_ms: 200,
             backends: self.state.inner.lock().unwrap().backends.clone(),
+            limits: Vec::new(),
         };
         sender.send(v1::LeaderMessage { kind: Some(leader_message::Kind::Hello(hello)) }).await.unwrap();
         let mut client = AgentClient::new(channel::connect(&backend.grpc())?);

@@ -151,7 +151,7 @@ async fn keep_pinging((name, address): Name, cluster_id: String, hub: Arc<Hub>) 
 
 async fn ping(channel: Channel, cluster_id: &str, address: &str) -> Result<u64> {
     let peer = format!("broker {address}");
-    let request = PingRequest { cluster_id: cluster_id.to_owned() };
+    let request = PingRequest { cluster_id: cluster_id.to_owned(), ..PingRequest::default() };
     let late = |_| Error::timeout(format!("{peer}: no answer to a ping within {} s", PING_WITHIN.as_secs()));
     let reply = tokio::time::timeout(PING_WITHIN, BrokerClient::new(channel).ping(request)).await.map_err(late)?;
     Ok(reply.map_err(|error| status::from_status(&error, &peer))?.into_inner().start_time_ms)

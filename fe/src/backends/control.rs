@@ -178,6 +178,7 @@ impl Link {
             frontend: config.grpc_address(),
             heartbeat_ms: u32::try_from(config.heartbeat_ms).unwrap_or(u32::MAX),
             backends: common.backends.clone(),
+            limits: Vec::new(),
         };
         (v1::LeaderMessage { kind: Some(leader_message::Kind::Hello(hello)) }, common.term)
     }

@@ -28,7 +28,7 @@ pub(super) fn spec(
     let mut spec = StorageSpec {
         location: repository.location.clone(),
         properties: repository.properties.clone().into_iter().collect(),
-        brokers: Vec::new(),
+        ..StorageSpec::default()
     };
     let Access::Broker(name) = &repository.access else { return Ok(spec) };
     let group = groups.get(name).ok_or_else(|| error::unknown_broker(name))?;

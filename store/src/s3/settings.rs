@@ -140,7 +140,7 @@ mod tests {
 
     fn parse(location: &str, properties: &[(&str, &str)]) -> Result<Settings> {
         let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Settings::parse(&StorageSpec { location: location.to_owned(), properties, brokers: Vec::new() })
+        Settings::parse(&StorageSpec { location: location.to_owned(), properties, ..StorageSpec::default() })
     }
 
     #[test]
