@@ -106,6 +106,8 @@ pub struct Config {
     /// Print databases in BackupObjs as `default_cluster:db`, as old scripts expect. Default false.
     pub show_default_cluster: bool,
 
+    /// How often each repository is looked at for SHOW REPOSITORIES, seconds. Default 60.
+    pub repository_check_s: u64,
     /// Memory that all queries together may hold for sorting, joining and grouping, MiB; what does not fit is spilled to
     /// the temporary directory. Default 1024.
     pub query_memory_mb: usize,
@@ -136,6 +138,7 @@ impl Default for Config {
             label_keep_s: Live::new(3 * 86_400),
             job_timeout_s: Live::new(86_400),
             show_default_cluster: false,
+            repository_check_s: 60,
             query_memory_mb: 1_024,
         }
     }
@@ -177,6 +180,9 @@ impl Config {
         }
         if [&self.load_timeout_s, &self.label_keep_s, &self.job_timeout_s].iter().any(|seconds| seconds.get() == 0) {
             return wrong("load_timeout_s, label_keep_s, job_timeout_s", "must be at least 1");
+        }
+        if self.repository_check_s == 0 {
+            return wrong("repository_check_s", "must be at least 1");
         }
         if self.query_memory_mb < 16 {
             return wrong("query_memory_mb", "must be at least 16");
@@ -230,7 +236,7 @@ mod tests {
     fn the_defaults_are_valid_and_every_wrong_value_is_named() {
         assert_eq!(Config::default().check(), Ok(()));
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("host", |c| c.host = "h:1".to_owned()),
             ("meta_dir", |c| c.meta_dir = PathBuf::new()),
             ("max_connections", |c| c.max_connections = 0),
@@ -239,6 +245,7 @@ mod tests {
             ("default_buckets", |c| c.default_buckets = Live::new(0)),
             ("heartbeat_timeout_ms", |c| c.heartbeat_timeout_ms = 1),
             ("label_keep_s", |c| c.label_keep_s = Live::new(0)),
+            ("repository_check_s", |c| c.repository_check_s = 0),
             ("heartbeat_ms", |c| c.heartbeat_ms = 0),
         ];
         for (key, spoil) in cases {

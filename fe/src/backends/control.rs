@@ -2,12 +2,12 @@
 //!
 //! The supervisor follows leadership and the catalog: it opens a link for each backend, closes the links of backends that
 //! left, and closes all when leadership ends; then every task on its way fails with `NotLeader`. A link says Hello with
-//! the addresses of all backends (again whenever they change), waits for Registered, and then moves messages both ways.
+//! the addresses of all backends and the limits of repositories (again whenever they change), waits for Registered, and then moves messages both ways.
 //! It gives up when nothing was heard for `heartbeat_timeout_ms` and dials again after a delay that doubles up to two
 //! seconds. A backend that was just added is dialled at once.
 
 use super::hub::{Event, Hub};
-use crate::catalog::cluster::Backend;
+use crate::catalog::cluster::{Access, Backend};
 use crate::raft::{Leadership, Meta};
 use coffer_proto::ids::{BackendId, TransactionId};
 use coffer_proto::v1::agent_client::AgentClient;
@@ -38,6 +38,7 @@ struct Common {
     cluster_id: String,
     term: u64,
     backends: Vec<v1::BackendAddress>,
+    limits: Vec<v1::RateLimit>,
 }
 
 struct Links {
@@ -66,6 +67,7 @@ pub(super) async fn supervise(meta: Meta, hub: Arc<Hub>, shutdown: Shutdown) {
         if now != links.leadership {
             links.close_all();
             links.leadership = now;
+            links.hub.rates.lead(now.leading.then_some(now.term));
         }
         let moved = changes.has_changed().unwrap_or(false);
         changes.borrow_and_update();
@@ -94,11 +96,13 @@ impl Links {
     /// Open and close links as the catalog says; tell all about addresses when backends came or went (`moved`).
     fn follow(&mut self, meta: &Meta, moved: bool) {
         let open = &self.open;
-        let (cluster_id, added, gone) = meta.view(|state| {
+        let (cluster_id, added, gone, limits) = meta.view(|state| {
             let added: Vec<Backend> =
                 state.backends.values().filter(|backend| !open.contains_key(&backend.id)).cloned().collect();
             let gone: Vec<BackendId> = open.keys().filter(|id| !state.backends.contains_key(id)).copied().collect();
-            (state.cluster_id.clone(), added, gone)
+            let direct = state.repositories.values().filter(|one| !matches!(one.access, Access::Broker(_)));
+            let limits: Vec<_> = direct.filter_map(|repository| self.hub.limit(state, repository)).collect();
+            (state.cluster_id.clone(), added, gone, limits)
         });
         for id in gone {
             if let Some(token) = self.open.remove(&id) {
@@ -107,8 +111,12 @@ impl Links {
             self.hub.tasks.close(id, &Error::unavailable(format!("backend {id} left the cluster")));
             self.hub.registry.remove(id);
         }
-        if moved || self.common.borrow().term != self.leadership.term {
-            let common = Common { cluster_id, term: self.leadership.term, backends: self.hub.addresses() };
+        let stale = {
+            let known = self.common.borrow();
+            known.term != self.leadership.term || known.limits != limits
+        };
+        if moved || stale {
+            let common = Common { cluster_id, term: self.leadership.term, backends: self.hub.addresses(), limits };
             self.common.send_if_modified(|current| {
                 let differs = **current != common;
                 if differs {
@@ -178,7 +186,7 @@ impl Link {
             frontend: config.grpc_address(),
             heartbeat_ms: u32::try_from(config.heartbeat_ms).unwrap_or(u32::MAX),
             backends: common.backends.clone(),
-            limits: Vec::new(),
+            limits: common.limits.clone(),
         };
         (v1::LeaderMessage { kind: Some(leader_message::Kind::Hello(hello)) }, common.term)
     }

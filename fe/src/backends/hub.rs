@@ -1,9 +1,13 @@
 //! The parts that links, reconciler and brokers share.
 
 use super::brokers::Brokers;
+use super::health::Health;
+use super::rates::Rates;
 use super::registry::Registry;
 use super::tasks::Tasks;
+use crate::catalog::cluster::{Access, Repository};
 use crate::config::Config;
+use crate::meta::state::State;
 use coffer_proto::ids::{BackendId, TransactionId};
 use coffer_proto::v1;
 use coffer_stdx::time::now_ms;
@@ -31,13 +35,15 @@ pub enum Event {
     },
 }
 
-/// Registry, tasks and brokers.
+/// Registry, tasks, brokers, limits and the health of repositories.
 #[derive(Debug)]
 pub(super) struct Hub {
     pub(super) config: Arc<Config>,
     pub(super) registry: Registry,
     pub(super) tasks: Tasks,
     pub(super) brokers: Brokers,
+    pub(super) rates: Rates,
+    pub(super) health: Health,
     pub(super) events: broadcast::Sender<Event>,
     /// When this process began, and how many ids it gave.
     serial: (u64, AtomicU64),
@@ -50,6 +56,8 @@ impl Hub {
             registry: Registry::default(),
             tasks: Tasks::default(),
             brokers: Brokers::default(),
+            rates: Rates::default(),
+            health: Health::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
             serial: (now_ms(), AtomicU64::new(0)),
         }
@@ -58,6 +66,16 @@ impl Hub {
     /// The end of a task id that no process of this cluster gave before.
     pub(super) fn unique(&self) -> String {
         format!("{}-{}", self.serial.0, self.serial.1.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How fast bytes of a repository may pass one process, if that was ever limited.
+    pub(super) fn limit(&self, state: &State, repository: &Repository) -> Option<v1::RateLimit> {
+        let limits = repository.limits?;
+        let carriers = match &repository.access {
+            Access::Broker(name) => self.brokers.alive(name),
+            Access::S3 | Access::Hdfs | Access::Local => self.registry.alive(),
+        };
+        Some(self.rates.say(format!("{}/{}", state.cluster_id, repository.id), limits.share(carriers)))
     }
 
     /// Where backends answer: those that ever registered with this leader.

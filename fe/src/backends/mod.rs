@@ -13,18 +13,21 @@
 //! Crash of this process: backends finish what they do and keep results only as files; the next leader runs the same ids
 //! again, and a repeated task gives the same result.
 //!
-//! Modules, bottom to top: `registry`, `tasks`, `brokers`, `claims` | `hub` | `control`, `reconcile`, `storage`.
+//! Modules: `registry`, `tasks`, `rates` and `claims` stand alone; `hub` holds what the others share.
 
 pub mod brokers;
 pub mod claims;
 mod control;
+mod health;
 mod hub;
+mod rates;
 pub mod reconcile;
 pub mod registry;
 mod storage;
 pub mod tasks;
 
 pub use brokers::BrokerStatus;
+pub use health::Fault;
 pub use hub::Event;
 pub use registry::{BackendStatus, Presence, Replica, TabletSums};
 
@@ -33,7 +36,7 @@ use crate::catalog::table::Tablet;
 use crate::config::Config;
 use crate::meta::state::State;
 use crate::raft::Meta;
-use coffer_proto::ids::{BackendId, TabletId};
+use coffer_proto::ids::{BackendId, RepositoryId, TabletId};
 use coffer_proto::v1;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result};
@@ -59,8 +62,10 @@ pub fn start(meta: Meta, config: Arc<Config>, shutdown: Shutdown) -> Backends {
     let hub = Arc::new(Hub::new(config));
     shutdown.spawn(control::supervise(meta.clone(), Arc::clone(&hub), shutdown.clone()));
     shutdown.spawn(reconcile::follow(meta.clone(), Arc::clone(&hub), shutdown.clone()));
-    shutdown.spawn(brokers::supervise(meta, Arc::clone(&hub), shutdown.clone()));
-    Backends { hub }
+    shutdown.spawn(brokers::supervise(meta.clone(), Arc::clone(&hub), shutdown.clone()));
+    let backends = Backends { hub };
+    shutdown.spawn(health::follow(meta, backends.clone(), shutdown.clone()));
+    backends
 }
 
 impl Backends {
@@ -127,7 +132,14 @@ impl Backends {
         repository: &Repository,
         (near, turn): (&str, u64),
     ) -> Result<v1::StorageSpec> {
-        storage::spec(&self.hub.brokers, &state.brokers, repository, (near, turn))
+        let mut spec = storage::spec(&self.hub.brokers, &state.brokers, repository, (near, turn))?;
+        spec.limit = self.hub.limit(state, repository);
+        Ok(spec)
+    }
+
+    /// Why a repository did not answer when it was last looked at, if it did not.
+    pub fn repository_fault(&self, repository: RepositoryId) -> Option<Fault> {
+        self.hub.health.fault(repository)
     }
 
     /// The end of a task id that was never used before.

@@ -150,6 +150,11 @@ impl Registry {
         self.changes.subscribe()
     }
 
+    /// Backends whose stream is up.
+    pub fn alive(&self) -> u64 {
+        self.known().values().filter(|known| known.status.alive).count() as u64
+    }
+
     /// A backend of the catalog: down until it registers.
     pub fn add(&self, backend: BackendId, address: &str) {
         let status = BackendStatus {

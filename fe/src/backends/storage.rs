@@ -7,11 +7,12 @@ use coffer_proto::v1::StorageSpec;
 use coffer_stdx::{Error, Result};
 use std::collections::BTreeMap;
 
-/// How good a broker is: dead ones are left out, those not tried yet come after those that answered.
+/// How good a broker is: dead ones are left out; those where requests wait for memory come after those that have some, and
+/// those not tried yet last.
 fn rank(brokers: &Brokers, name: &str, address: &str, near: &str) -> Option<(u8, u8)> {
     let tried = match brokers.status(name, address) {
-        Some(status) if status.alive => 0,
-        None => 1,
+        Some(status) if status.alive => u8::from(status.waiting > 0),
+        None => 2,
         Some(_) => return None,
     };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
@@ -56,6 +57,7 @@ fn none_alive(brokers: &Brokers, name: &str, addresses: &[String]) -> Error {
 mod tests {
     use super::*;
     use coffer_proto::ids::RepositoryId;
+    use coffer_proto::v1::PingReply;
 
     fn repository(access: Access) -> Repository {
         Repository {
@@ -67,12 +69,17 @@ mod tests {
             location: "file:///x".to_owned(),
             properties: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
             created_ms: 0,
+            limits: None,
         }
+    }
+
+    fn reply(waiting: u32) -> PingReply {
+        PingReply { start_time_ms: 1, waiting, ..PingReply::default() }
     }
 
     fn groups(addresses: &[&str]) -> BTreeMap<String, BrokerGroup> {
         let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
-        BTreeMap::from([("b".to_owned(), BrokerGroup { addresses })])
+        BTreeMap::from([("b".to_owned(), BrokerGroup { addresses, ..BrokerGroup::default() })])
     }
 
     #[test]
@@ -80,7 +87,7 @@ mod tests {
         let brokers = Brokers::default();
         let groups = groups(&["new:1", "far:1", "dead:1", "near:1"]);
         for address in ["far:1", "near:1"] {
-            brokers.pinged("b", address, Ok(1));
+            brokers.pinged("b", address, Ok(reply(0)));
         }
         brokers.pinged("b", "dead:1", Err(Error::unavailable("broker dead:1: refused")));
         let access = Access::Broker("b".to_owned());
@@ -89,6 +96,9 @@ mod tests {
         let firsts = [0, 1, 2].map(|turn| spec(&brokers, &groups, &repository(access.clone()), ("", turn)).unwrap());
         assert_eq!(firsts.map(|spec| spec.brokers[0].clone()), ["far:1", "near:1", "far:1"]);
         assert_eq!(found.properties["k"], "v");
+        brokers.pinged("b", "near:1", Ok(reply(3)));
+        let busy = spec(&brokers, &groups, &repository(access), ("near", 0)).unwrap();
+        assert_eq!(busy.brokers, ["far:1", "near:1", "new:1"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The machines of the cluster, the repositories it knows, and its users.
 
 pub use crate::account::User;
+use crate::catalog::rate::RateLimits;
 use coffer_proto::ids::{BackendId, RepositoryId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ impl Backend {
 pub struct BrokerGroup {
     /// Addresses.
     pub addresses: Vec<String>,
+    /// How fast bytes may pass one of them, over all repositories, by address.
+    #[serde(default)]
+    pub limits: BTreeMap<String, RateLimits>,
 }
 
 /// A repository.
@@ -51,6 +55,9 @@ pub struct Repository {
     pub properties: BTreeMap<String, String>,
     /// Milliseconds since the epoch.
     pub created_ms: u64,
+    /// How fast bytes may pass, all processes together; `None` when that was never limited.
+    #[serde(default)]
+    pub limits: Option<RateLimits>,
 }
 
 /// Secrets stay out.

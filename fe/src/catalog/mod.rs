@@ -4,5 +4,6 @@ pub mod cluster;
 pub mod database;
 pub mod job;
 pub mod map;
+pub mod rate;
 pub mod table;
 pub mod transaction;

@@ -1,9 +1,10 @@
-//! ALTER SYSTEM: backends and brokers come and go.
+//! ALTER SYSTEM: backends and brokers come and go, and brokers get limits.
 
 use crate::error::{Error, Result};
 use crate::exec::answer::Answer;
 use crate::exec::context::Context;
 use crate::exec::names::host_and_port;
+use crate::exec::repository::properties::of_broker;
 use crate::meta::command::Command;
 use crate::meta::state::State;
 use crate::sql::ast::AlterSystem;
@@ -32,6 +33,10 @@ pub(super) async fn alter_system(context: &Context, statement: AlterSystem) -> R
                 return Err(Error::invalid("DROP BROKER needs at least one address; DROP ALL BROKER drops the name"));
             }
             Command::DropBrokers { name, addresses: checked(&addresses)? }
+        }
+        AlterSystem::ModifyBroker { name, addresses, properties } => {
+            let limits = of_broker(properties)?;
+            Command::AlterBrokers { name, addresses: checked(&addresses)?, limits }
         }
         AlterSystem::DropAllBroker(name) => Command::DropBrokers { name, addresses: Vec::new() },
     };

@@ -81,7 +81,8 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         }
         Statement::AlterSystem(system) => cluster::alter_system(context, system).await,
         Statement::CreateRepository(create) => repository::create(context, create).await,
-        Statement::DropRepository(name) => repository::drop(context, &name).await,
+        Statement::AlterRepository { name, properties } => repository::alter(context, &name, properties).await,
+        Statement::DropRepository { name, if_exists } => repository::drop(context, &name, if_exists).await,
         Statement::Backup(backup) => backup::backup(context, session, backup).await,
         Statement::Restore(restore) => restore::restore(context, session, restore).await,
         Statement::DropSnapshot(drop) => backup::drop_snapshot(context, drop).await,

@@ -102,6 +102,7 @@ fn state() -> (State, DbId, RepositoryId) {
         location: "file:///r".to_owned(),
         properties: BTreeMap::new(),
         now_ms: 1,
+        limits: None,
     };
     let repository = RepositoryId(made(apply(&mut state, &Command::CreateRepository(repository))));
     (state, db, repository)

@@ -76,6 +76,7 @@ impl Place {
             location,
             properties: BTreeMap::new(),
             now_ms: 1,
+            limits: None,
         };
         let repository = RepositoryId(made(&meta, Command::CreateRepository(new)).await);
         Place { meta, config, db, repository, store, _dir: dir }

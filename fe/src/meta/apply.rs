@@ -7,6 +7,7 @@ mod account;
 mod catalog;
 mod cluster;
 mod job;
+mod repository;
 mod restore;
 #[cfg(test)]
 mod sample;
@@ -35,8 +36,14 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::AddBackends { addresses, now_ms } => cluster::add_backends(state, addresses, *now_ms),
         Command::DropBackends { backends } => cluster::drop_backends(state, backends),
         Command::AddBrokers { name, addresses } => cluster::add_brokers(state, name, addresses),
-        Command::DropBrokers { name, addresses } => cluster::drop_brokers(state, name, addresses),
+        Command::DropBrokers { name, addresses } => {
+            let outcome = cluster::drop_brokers(state, name, addresses)?;
+            repository::forget_limits(state, name);
+            Ok(outcome)
+        }
         Command::CreateRepository(new) => cluster::create_repository(state, new),
+        Command::AlterRepository(change) => repository::alter(state, change),
+        Command::AlterBrokers { name, addresses, limits } => repository::alter_brokers(state, name, addresses, *limits),
         Command::DropRepository { repository } => cluster::drop_repository(state, *repository),
         Command::Account(change) => account::change(state, change),
         Command::SetUser { name, user } => cluster::set_user(state, name, user),

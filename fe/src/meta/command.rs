@@ -6,6 +6,7 @@
 use crate::account::{AccountName, Digests, Grantee, Privilege, Scope, User};
 use crate::catalog::cluster::Access;
 use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreOptions, RestoreTarget};
+use crate::catalog::rate::{RateChange, RateLimits};
 use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TabletId, TransactionId};
 use coffer_stdx::{Error, ErrorKind};
 use coffer_table::{KeyRange, Schema};
@@ -62,6 +63,13 @@ pub enum Command {
         addresses: Vec<String>,
     },
     CreateRepository(NewRepository),
+    AlterRepository(AlteredRepository),
+    /// How fast bytes may pass brokers of a name; no address: all that it has now.
+    AlterBrokers {
+        name: String,
+        addresses: Vec<String>,
+        limits: RateChange,
+    },
     /// Refused (Conflict) while a job uses it.
     DropRepository {
         repository: RepositoryId,
@@ -260,6 +268,25 @@ pub struct NewRepository {
     pub location: String,
     pub properties: BTreeMap<String, String>,
     pub now_ms: u64,
+    #[serde(default)]
+    pub limits: Option<RateLimits>,
+}
+
+/// ALTER REPOSITORY after the probe.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlteredRepository {
+    pub repository: RepositoryId,
+    /// Merged into those it has; an empty value removes one.
+    pub properties: BTreeMap<String, String>,
+    #[serde(default)]
+    pub limits: RateChange,
+}
+
+/// Secrets stay out.
+impl std::fmt::Debug for AlteredRepository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AlteredRepository").field("repository", &self.repository).finish_non_exhaustive()
+    }
 }
 
 /// Secrets stay out.

@@ -51,8 +51,10 @@ pub enum Statement {
     AlterSystem(AlterSystem),
     /// CREATE [READ ONLY] REPOSITORY.
     CreateRepository(CreateRepository),
-    /// DROP REPOSITORY name.
-    DropRepository(String),
+    /// ALTER REPOSITORY name [SET] PROPERTIES (...).
+    AlterRepository { name: String, properties: Properties },
+    /// DROP REPOSITORY [IF EXISTS] name.
+    DropRepository { name: String, if_exists: bool },
     /// BACKUP SNAPSHOT.
     Backup(Backup),
     /// RESTORE SNAPSHOT.
@@ -311,12 +313,19 @@ pub enum AlterSystem {
         addresses: Vec<String>,
     },
     DropAllBroker(String),
+    /// MODIFY BROKER name ["host:port", ...] SET (...); no address: all of the name.
+    ModifyBroker {
+        name: String,
+        addresses: Vec<String>,
+        properties: Properties,
+    },
 }
 
-/// CREATE [READ ONLY] REPOSITORY name WITH ... ON LOCATION "..." PROPERTIES (...).
+/// CREATE [READ ONLY] REPOSITORY [IF NOT EXISTS] name WITH ... ON LOCATION "..." PROPERTIES (...).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateRepository {
     pub name: String,
+    pub if_not_exists: bool,
     pub read_only: bool,
     pub access: RepositoryAccess,
     pub location: String,

@@ -26,10 +26,24 @@ pub(super) fn alter_system(cursor: &mut Cursor<'_>) -> Result<Statement> {
         AlterSystem::DropBroker { name: cursor.name("a broker name")?, addresses: addresses(cursor)? }
     } else if cursor.eat_all(&["DROP", "ALL", "BROKER"]) {
         AlterSystem::DropAllBroker(cursor.name("a broker name")?)
+    } else if cursor.eat_all(&["MODIFY", "BROKER"]) {
+        modify_broker(cursor)?
     } else {
         return Err(known::refuse_after("ALTER SYSTEM", cursor));
     };
     Ok(Statement::AlterSystem(change))
+}
+
+/// `name ["host:port" [, ...]] SET (...)`.
+fn modify_broker(cursor: &mut Cursor<'_>) -> Result<AlterSystem> {
+    let name = cursor.name("a broker name")?;
+    let addresses = if cursor.is("SET") { Vec::new() } else { addresses(cursor)? };
+    cursor.need("SET")?;
+    let properties = cursor.properties()?;
+    if properties.is_empty() {
+        return Err(Error::invalid("MODIFY BROKER: no property to change is given"));
+    }
+    Ok(AlterSystem::ModifyBroker { name, addresses, properties })
 }
 
 fn addresses(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {

@@ -4,14 +4,13 @@ use super::cursor::Cursor;
 use crate::error::Error;
 
 /// The first words of each.
-const KNOWN: [&str; 75] = [
+const KNOWN: [&str; 74] = [
     "ADMIN",
     "ALTER CATALOG",
     "ALTER COLOCATE GROUP",
     "ALTER DATABASE",
     "ALTER JOB",
     "ALTER POLICY",
-    "ALTER REPOSITORY",
     "ALTER RESOURCE",
     "ALTER ROUTINE LOAD",
     "ALTER STORAGE",
@@ -81,7 +80,7 @@ const KNOWN: [&str; 75] = [
     "UNLOCK",
     "UPDATE",
 ];
-const ALTER_SYSTEM: [&str; 12] = [
+const ALTER_SYSTEM: [&str; 11] = [
     "ADD FOLLOWER",
     "ADD OBSERVER",
     "ADD FREE",
@@ -91,7 +90,6 @@ const ALTER_SYSTEM: [&str; 12] = [
     "DECOMMISSION BACKEND",
     "MODIFY BACKEND",
     "MODIFY FRONTEND",
-    "MODIFY BROKER",
     "RENAME",
     "SET",
 ];

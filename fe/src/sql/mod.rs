@@ -100,6 +100,8 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Statement> {
         repository::create(cursor, false)
     } else if cursor.eat_all(&["CREATE", "READ", "ONLY", "REPOSITORY"]) {
         repository::create(cursor, true)
+    } else if cursor.eat_all(&["ALTER", "REPOSITORY"]) {
+        repository::alter(cursor)
     } else if cursor.eat_all(&["DROP", "REPOSITORY"]) {
         repository::drop(cursor)
     } else if let Some(statement) = account::definition(cursor)? {

@@ -1,7 +1,8 @@
 //! SHOW FRONTENDS, BACKENDS and BROKER.
 
-use crate::backends::BackendStatus;
+use crate::backends::{BackendStatus, BrokerStatus};
 use crate::catalog::cluster::Backend;
+use crate::catalog::rate::RateLimits;
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
 use crate::exec::text::{NONE, share, size, time};
@@ -61,6 +62,23 @@ const BACKEND_COLUMNS: [&str; 28] = [
     "Memory",
     "RunningTasks",
     "NodeRole",
+];
+
+const BROKER_COLUMNS: [&str; 14] = [
+    "Name",
+    "Host",
+    "Port",
+    "Alive",
+    "LastStartTime",
+    "LastUpdateTime",
+    "ErrMsg",
+    "Version",
+    "Running",
+    "Waiting",
+    "MemoryUsed",
+    "MemoryLimit",
+    "MaxUploadBytesPerSecond",
+    "MaxDownloadBytesPerSecond",
 ];
 
 /// SHOW FRONTENDS: this one, as long as a cluster has one.
@@ -175,19 +193,39 @@ fn backend_row(backend: &Backend, status: &BackendStatus, placed: u64) -> Vec<St
 /// SHOW BROKER, by name and in the order added.
 pub(super) fn brokers(context: &Context) -> RowSet {
     let groups = context.meta.view(|state| state.brokers.clone());
-    let mut set = RowSet::new(["Name", "Host", "Port", "Alive", "LastStartTime", "LastUpdateTime", "ErrMsg"]);
+    let mut set = RowSet::new(BROKER_COLUMNS);
     for (name, group) in groups {
         for address in &group.addresses {
-            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
             let status = context.backends.broker_status(&name, address);
-            let (alive, start, update, error) = match status {
-                Some(status) => (status.alive, time(status.last_start_ms), time(status.last_update_ms), status.error),
-                None => (false, NONE.to_owned(), NONE.to_owned(), String::new()),
-            };
-            set.push([name.clone(), host.to_owned(), port.to_owned(), alive.to_string(), start, update, error]);
+            let limits = group.limits.get(address).copied().unwrap_or_default();
+            set.push(broker_row(&name, address, status.as_ref(), limits));
         }
     }
     set
+}
+
+fn broker_row(name: &str, address: &str, status: Option<&BrokerStatus>, limits: RateLimits) -> Vec<String> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let mut row = vec![name.to_owned(), host.to_owned(), port.to_owned()];
+    match status {
+        Some(status) => row.extend([
+            status.alive.to_string(),
+            time(status.last_start_ms),
+            time(status.last_update_ms),
+            status.error.clone(),
+            status.version.clone(),
+            status.running.to_string(),
+            status.waiting.to_string(),
+            size(status.memory.0),
+            size(status.memory.1),
+        ]),
+        None => {
+            let never = ["false", NONE, NONE, "not reached yet", "", "0", "0"].map(str::to_owned);
+            row.extend(never.into_iter().chain([size(0), size(0)]));
+        }
+    }
+    row.extend([limits.upload.to_string(), limits.download.to_string()]);
+    row
 }
 
 #[cfg(test)]
@@ -221,5 +259,16 @@ mod tests {
         assert_eq!((cell("DataUsedCapacity"), cell("TotalCapacity")), ("24.000 B", "1.953 KB"));
         assert_eq!(cell("LastHeartbeat"), "NULL");
         assert_eq!(backend_row(backend, &BackendStatus::default(), 0).len(), 28);
+    }
+
+    #[test]
+    fn a_broker_has_every_column_whether_it_answered_or_not() {
+        let status = BrokerStatus { alive: true, waiting: 3, memory: (1 << 20, 4 << 20), ..BrokerStatus::default() };
+        let limits = RateLimits { upload: 5, download: 0 };
+        let row = broker_row("b", "h:8000", Some(&status), limits);
+        assert_eq!(row.len(), BROKER_COLUMNS.len());
+        assert_eq!(row[..4], ["b", "h", "8000", "true"].map(str::to_owned));
+        assert_eq!(row[9..], ["3", "1.000 MB", "4.000 MB", "5", "0"].map(str::to_owned));
+        assert_eq!(broker_row("b", "h:8000", None, limits).len(), BROKER_COLUMNS.len());
     }
 }

@@ -110,6 +110,7 @@ pub(super) fn create_repository(state: &mut State, new: &NewRepository) -> Resul
         location: new.location.clone(),
         properties: new.properties.clone(),
         created_ms: new.now_ms,
+        limits: new.limits,
     };
     state.repositories.insert(id, repository);
     Ok(Outcome::Created(id.0))

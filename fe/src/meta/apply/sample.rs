@@ -147,6 +147,7 @@ pub(super) fn new_repository(name: &str) -> NewRepository {
         location: "file:///r".to_owned(),
         properties: BTreeMap::new(),
         now_ms: 3,
+        limits: None,
     }
 }
 

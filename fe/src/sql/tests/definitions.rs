@@ -305,13 +305,26 @@ fn repositories() {
     let repository = |read_only, access, pairs: &[(&str, &str)]| {
         Statement::CreateRepository(CreateRepository {
             name: "r".to_owned(),
+            if_not_exists: false,
             read_only,
             access,
             location: "s3://b/p".to_owned(),
             properties: properties(pairs),
         })
     };
+    let altered = || Statement::AlterRepository { name: "r".to_owned(), properties: properties(&[("a", "b")]) };
+    let limited = |addresses: &[&str]| {
+        let (addresses, properties) = (names(addresses), properties(&[("max_bytes_per_second", "1M")]));
+        Statement::AlterSystem(AlterSystem::ModifyBroker { name: "b".to_owned(), addresses, properties })
+    };
+    let twice = "create repository if not exists r with local on location '/r'";
+    assert!(matches!(good(twice), Statement::CreateRepository(CreateRepository { if_not_exists: true, .. })));
     same(&[
+        ("alter system modify broker b set ('max_bytes_per_second' = '1M')", limited(&[])),
+        (
+            "ALTER SYSTEM MODIFY BROKER b \"h:1\", \"i:2\" SET (\"max_bytes_per_second\" = \"1M\")",
+            limited(&["h:1", "i:2"]),
+        ),
         (
             "CREATE REPOSITORY `r` WITH BROKER `b` ON LOCATION \"s3://b/p\" PROPERTIES (\"username\" = \"u\", 'password'='')",
             repository(false, RepositoryAccess::Broker("b".to_owned()), &[("username", "u"), ("password", "")]),
@@ -319,11 +332,16 @@ fn repositories() {
         ("create read only repository r with s3 on location 's3://b/p'", repository(true, RepositoryAccess::S3, &[])),
         ("create repository r with hdfs on location 's3://b/p'", repository(false, RepositoryAccess::Hdfs, &[])),
         ("create repository r with local on location 's3://b/p'", repository(false, RepositoryAccess::Local, &[])),
-        ("drop repository r", Statement::DropRepository("r".to_owned())),
+        ("drop repository r", Statement::DropRepository { name: "r".to_owned(), if_exists: false }),
+        ("drop repository if exists r", Statement::DropRepository { name: "r".to_owned(), if_exists: true }),
+        ("alter repository r properties ('a'='b')", altered()),
+        ("ALTER REPOSITORY `r` SET PROPERTIES (\"a\" = \"b\");", altered()),
     ]);
     refused(&[
         ("create repository `1r` with s3 on location 'x'", "Incorrect repository name '1r'"),
         ("create repository r with s3 on location ''", "the location of repository r is empty"),
+        ("alter repository r properties ()", "ALTER REPOSITORY r: no property"),
+        ("alter system modify broker b set ()", "MODIFY BROKER: no property"),
     ]);
     syntax(&[
         ("create repository r with nfs on location 'x'", "nfs on location"),
@@ -332,8 +350,9 @@ fn repositories() {
         ("create repository r with s3 on location x", "x'"),
         ("create repository r with s3 on location 'x' properties", "'"),
         ("drop repository", "'"),
+        ("alter repository r", "'"),
+        ("alter repository r set ('a'='b')", "('a'='b')"),
     ]);
-    not_supported(&["alter repository r properties ('a'='b')"]);
     for properties in [
         "('s3.secret_key'='hunter2' 'b'='c')",
         "('s3.secret_key' 'hunter2')",

@@ -1,0 +1,209 @@
+//! CREATE, ALTER and DROP REPOSITORY.
+//!
+//! Creating proves first, along the way that jobs will take, that the location can be written, read and deleted from; only
+//! then is the repository known. A crash in between leaves an empty repository at the location, to which the next CREATE
+//! attaches. READ ONLY attaches to a repository that exists and writes nothing. Altering proves the same with the new
+//! properties, unless it changes nothing that the storage sees. Dropping forgets; what is at the location stays.
+
+use super::properties::{REMOTE_NAME, limits, refuse_removal};
+use super::{store, target, within};
+use crate::catalog::cluster::{Access, Repository};
+use crate::error::{Context as _, Error, Result};
+use crate::exec::answer::{Answer, Done};
+use crate::exec::context::Context;
+use crate::meta::command::{AlteredRepository, Command, NewRepository};
+use crate::sql::ast::{CreateRepository, Properties, RepositoryAccess};
+use coffer_proto::ids::RepositoryId;
+use coffer_stdx::time::now_ms;
+
+/// CREATE [READ ONLY] REPOSITORY.
+pub async fn create(context: &Context, statement: CreateRepository) -> Result<Answer> {
+    let if_not_exists = statement.if_not_exists;
+    let mut wanted = wanted(statement)?;
+    let is_known = context.meta.view(|state| {
+        let known = state.find_repository(&wanted.name).is_some();
+        match &wanted.access {
+            Access::Broker(name) if !known => state.broker_group(name).map(|_| known),
+            Access::Broker(_) | Access::S3 | Access::Hdfs | Access::Local => Ok(known),
+        }
+    })?;
+    if is_known && if_not_exists {
+        return Ok(Answer::ok());
+    }
+    if is_known {
+        return Err(Error::already_exists(format!("repository with same name already exist: {}", wanted.name)));
+    }
+    wanted.created_ms = now_ms();
+    let proven = within(&target(&wanted), prove(context, &wanted)).await;
+    proven.context(|| format!("Failed to create repository: {}", target(&wanted)))?;
+    let new = NewRepository {
+        name: wanted.name.clone(),
+        remote_name: wanted.remote_name,
+        read_only: wanted.read_only,
+        access: wanted.access,
+        location: wanted.location,
+        properties: wanted.properties,
+        now_ms: wanted.created_ms,
+        limits: wanted.limits,
+    };
+    context.meta.propose(Command::CreateRepository(new)).await?;
+    Ok(Answer::Done(Done::default()))
+}
+
+/// The repository a statement describes.
+fn wanted(statement: CreateRepository) -> Result<Repository> {
+    coffer_repo::layout::check_name(&statement.name)?;
+    let (limits, mut properties) = limits(statement.properties)?;
+    refuse_removal(&mut properties)?;
+    let remote_name = properties.remove(REMOTE_NAME).unwrap_or_else(|| statement.name.clone());
+    coffer_repo::layout::check_name(&remote_name)?;
+    let access = match statement.access {
+        RepositoryAccess::Broker(name) => Access::Broker(name),
+        RepositoryAccess::S3 => Access::S3,
+        RepositoryAccess::Hdfs => Access::Hdfs,
+        RepositoryAccess::Local => Access::Local,
+    };
+    let location = statement.location.trim().to_owned();
+    check_location(&access, &location)?;
+    Ok(Repository {
+        id: RepositoryId(0),
+        name: statement.name,
+        remote_name,
+        read_only: statement.read_only,
+        access,
+        location,
+        properties,
+        created_ms: 0,
+        limits: (!limits.is_empty()).then(|| limits.of(Default::default())),
+    })
+}
+
+/// Without a broker the statement names the kind of storage, and the location must be of that kind.
+fn check_location(access: &Access, location: &str) -> Result<()> {
+    let scheme = location.split_once("://").map_or("file", |(scheme, _)| scheme);
+    let (kind, schemes): (&str, &[&str]) = match access {
+        Access::Broker(_) => return Ok(()),
+        Access::S3 => ("S3", &["s3", "s3a", "s3n", "bos"]),
+        Access::Hdfs => ("HDFS", &["hdfs", "viewfs"]),
+        Access::Local => ("LOCAL", &["file"]),
+    };
+    if schemes.contains(&scheme) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "location '{location}' does not fit WITH {kind}, which takes {}://",
+        schemes.join(":// or ")
+    )))
+}
+
+/// Create or attach, through the path that jobs take.
+async fn prove(context: &Context, wanted: &Repository) -> Result<()> {
+    let store = store(context, wanted)?;
+    if wanted.read_only {
+        return coffer_repo::Repository::open(store, &wanted.remote_name).await.map(|_| ());
+    }
+    coffer_repo::Repository::create(store, &wanted.remote_name, wanted.created_ms).await.map(|_| ())
+}
+
+/// ALTER REPOSITORY.
+pub async fn alter(context: &Context, name: &str, properties: Properties) -> Result<Answer> {
+    let found = context.meta.view(|state| state.find_repository(name).cloned());
+    let repository = found.ok_or_else(|| Error::not_found(format!("Repository does not exist: {name}")))?;
+    let (limits, mut properties) = limits(properties)?;
+    refuse_removal(&mut properties)?;
+    if properties.contains_key(REMOTE_NAME) {
+        return Err(Error::invalid(format!(
+            "{REMOTE_NAME} cannot be changed: DROP REPOSITORY {name} and create it again, which leaves what is there alone"
+        )));
+    }
+    if !properties.is_empty() {
+        let altered = altered(&repository, &properties);
+        let proven = within(&target(&altered), prove_again(context, &altered)).await;
+        proven.context(|| format!("Repository ping failed with new properties: {}", target(&altered)))?;
+    }
+    let change = AlteredRepository { repository: repository.id, properties, limits };
+    context.meta.propose(Command::AlterRepository(change)).await?;
+    Ok(Answer::ok())
+}
+
+/// The repository as it will be: an empty value removes a property.
+fn altered(repository: &Repository, changes: &Properties) -> Repository {
+    let mut properties = repository.properties.clone();
+    properties.extend(changes.clone());
+    properties.retain(|_, value| !value.is_empty());
+    Repository { properties, ..repository.clone() }
+}
+
+/// It must be there already, and take what jobs do.
+async fn prove_again(context: &Context, altered: &Repository) -> Result<()> {
+    let store = store(context, altered)?;
+    let name = &altered.remote_name;
+    coffer_repo::Repository::open(std::sync::Arc::clone(&store), name).await?;
+    if !altered.read_only {
+        coffer_repo::Repository::create(store, name, altered.created_ms).await?;
+    }
+    Ok(())
+}
+
+/// DROP REPOSITORY.
+pub async fn drop(context: &Context, name: &str, if_exists: bool) -> Result<Answer> {
+    match context.meta.view(|state| state.find_repository(name).map(|repository| repository.id)) {
+        Some(repository) => context.meta.propose(Command::DropRepository { repository }).await.map(|_| Answer::ok()),
+        None if if_exists => Ok(Answer::ok()),
+        None => Err(Error::not_found(format!("Repository does not exist: {name}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::repository;
+    use super::*;
+    use crate::catalog::rate::RateLimits;
+
+    fn create(access: RepositoryAccess, location: &str, pairs: &[(&str, &str)]) -> CreateRepository {
+        CreateRepository {
+            name: "r".to_owned(),
+            if_not_exists: false,
+            read_only: true,
+            access,
+            location: location.to_owned(),
+            properties: pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_statement_describes_a_repository() {
+        let pairs =
+            [("k", "v"), ("max_bytes_per_second", "1K"), ("remote_name", "other"), ("delete_if_exists", "false")];
+        let found = wanted(create(RepositoryAccess::S3, " s3://b/p ", &pairs)).unwrap();
+        assert_eq!((found.location.as_str(), found.remote_name.as_str(), found.read_only), ("s3://b/p", "other", true));
+        assert_eq!(found.limits, Some(RateLimits { upload: 1_024, download: 1_024 }));
+        assert_eq!(found.properties.keys().collect::<Vec<_>>(), ["k"]);
+        assert_eq!(wanted(create(RepositoryAccess::Local, "/r", &[])).unwrap().limits, None);
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        let s3 = |pairs| create(RepositoryAccess::S3, "s3://b/p", pairs);
+        for (statement, says) in [
+            (s3(&[("delete_if_exists", "true")]), "delete_if_exists is not supported"),
+            (s3(&[("remote_name", "a/b")]), "a/b"),
+            (CreateRepository { name: "a/b".to_owned(), ..s3(&[]) }, "a/b"),
+            (create(RepositoryAccess::S3, "hdfs://n/p", &[]), "does not fit WITH S3"),
+            (create(RepositoryAccess::Hdfs, "s3://b/p", &[]), "hdfs:// or viewfs://"),
+            (create(RepositoryAccess::Local, "s3://b/p", &[]), "does not fit WITH LOCAL"),
+        ] {
+            let error = wanted(statement).unwrap_err();
+            assert!(error.message().contains(says), "{error}");
+        }
+        assert!(wanted(create(RepositoryAccess::Broker("b".to_owned()), "null://", &[])).is_ok());
+    }
+
+    #[test]
+    fn an_empty_value_removes_a_property() {
+        let before = repository(Access::S3, "s3://b/p", &[("a", "1"), ("b", "2")]);
+        let change = [("a", ""), ("c", "3")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let after = altered(&before, &change);
+        assert_eq!(after.properties.keys().collect::<Vec<_>>(), ["b", "c"]);
+    }
+}
