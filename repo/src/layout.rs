@@ -281,6 +281,11 @@ pub(crate) fn checksum_in(name: &str, what: &str) -> Result<SnapshotObject> {
         .ok_or_else(|| Error::invalid(format!("'{}' is not the file name of {what}", name.escape_debug())))
 }
 
+/// The name of the repository whose root is this folder.
+pub(crate) fn repository_of(folder: &str) -> Option<&str> {
+    folder.strip_prefix(ROOT_PREFIX)
+}
+
 /// The paths of one repository, relative to its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -323,6 +328,12 @@ impl Layout {
     /// The folder of a label.
     pub fn snapshot_folder(&self, label: &str) -> String {
         format!("{}/{SNAPSHOT_PREFIX}{label}", self.root)
+    }
+
+    /// The label of a folder below the root; `None` for other folders.
+    pub fn parse_snapshot_folder<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let label = path.strip_prefix(&self.root)?.strip_prefix('/')?.strip_prefix(SNAPSHOT_PREFIX)?;
+        check_label(label).ok().map(|()| label)
     }
 
     /// An object of a snapshot, by its file name.

@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod manifest_reader;
 pub mod meta;
 pub mod pack;
+pub mod places;
 pub mod plan;
 mod removal;
 pub mod repository;
@@ -40,9 +41,10 @@ pub use layout::{Layout, PackId, PackPrefix, SnapshotId};
 pub use manifest::{FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
 pub use manifest_reader::ManifestReader;
 pub use meta::{PartitionMeta, SnapshotMeta, TableMeta};
+pub use places::repositories_at;
 pub use removal::Removed;
 pub use repository::{Opened, Repository};
-pub use snapshots::{SnapshotEntry, SnapshotStatus};
+pub use snapshots::{Inspected, SnapshotEntry, SnapshotStatus};
 
 /// The version of everything written here. Readers take this and older ones, and refuse newer ones by name.
 pub const FORMAT_VERSION: u32 = 1;

@@ -8,13 +8,15 @@ use crate::meta::{MAX_META_BYTES, SnapshotMeta};
 use crate::repository::Repository;
 use bytes::Bytes;
 use coffer_stdx::error::Context;
-use coffer_stdx::{Error, Result};
-use coffer_store::read_all;
-use futures::TryStreamExt;
+use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_store::{Child, read_all};
+use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 
 /// Most snapshots (or unfinished ones) that a listing holds.
 pub const MAX_SNAPSHOTS: usize = 1_000_000;
+/// Folders of labels listed, and infos read, at once.
+const AT_ONCE: usize = 32;
 
 /// A snapshot in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,21 +40,100 @@ pub enum SnapshotStatus {
     Contested,
 }
 
+/// A snapshot whose info, when it has one, was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The snapshot.
+    pub entry: SnapshotEntry,
+    /// Why the info of a complete one cannot be used.
+    pub damage: Option<Error>,
+}
+
 /// What lies in the folder of a label, with sizes.
 pub(crate) type Folder = Vec<(SnapshotObject, u64)>;
 
 impl Repository {
     /// All snapshots by label and timestamp, unfinished ones too.
     ///
-    /// One listing of the repository; objects that belong to no snapshot are passed over as they come.
+    /// One listing of the root folder, which does not walk the packs, and one of the folder of each label.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotEntry>> {
-        self.entries_below(self.layout.root()).await
+        let labels = self.labels().await?;
+        let all = stream::iter(&labels).map(|label| self.snapshots_of(label)).buffered(AT_ONCE);
+        all.try_fold(Vec::new(), |mut all, of_label| async move {
+            all.extend(of_label);
+            self.check_count(all.len()).map(|()| all)
+        })
+        .await
     }
 
     /// All snapshots with this label. One listing of its folder.
     pub async fn snapshots_of(&self, label: &str) -> Result<Vec<SnapshotEntry>> {
         check_label(label)?;
-        self.entries_below(&self.layout.snapshot_folder(label)).await
+        let infos = infos(self.folder(label).await?);
+        let entry = |(timestamp, infos): (String, Vec<SnapshotObject>)| entry(label, timestamp, &infos);
+        Ok(infos.into_iter().map(entry).collect())
+    }
+
+    /// All snapshots, or those with one label; the infos of complete ones are read and checked.
+    pub async fn inspect(&self, label: Option<&str>) -> Result<Vec<Inspected>> {
+        let labels = match label {
+            Some(label) => vec![label.to_owned()],
+            None => self.labels().await?,
+        };
+        let all = stream::iter(&labels).map(|label| self.inspect_label(label)).buffered(AT_ONCE);
+        all.try_fold(Vec::new(), |mut all, of_label| async move {
+            all.extend(of_label);
+            self.check_count(all.len()).map(|()| all)
+        })
+        .await
+    }
+
+    async fn inspect_label(&self, label: &str) -> Result<Vec<Inspected>> {
+        check_label(label)?;
+        let mut found = Vec::new();
+        for (timestamp, infos) in infos(self.folder(label).await?) {
+            let entry = entry(label, timestamp, &infos);
+            let damage = match &infos[..] {
+                [info] => {
+                    let snapshot = SnapshotId::new(label, &entry.timestamp)?;
+                    match self.read_info_object(&snapshot, info).await {
+                        Ok(_) => None,
+                        // Removed a moment ago.
+                        Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                        // Nobody can tell now: that is no news of this snapshot.
+                        Err(error) if error.kind().is_transient() => return Err(error),
+                        Err(error) => Some(error),
+                    }
+                }
+                _ => None,
+            };
+            found.push(Inspected { entry, damage });
+        }
+        Ok(found)
+    }
+
+    /// The labels that have a folder, in order.
+    async fn labels(&self) -> Result<Vec<String>> {
+        let root = self.layout.root();
+        let mut entries = self.store.children(root).await.context(|| format!("list '{root}'"))?;
+        let mut labels = Vec::new();
+        while let Some(entry) = entries.try_next().await.context(|| format!("list '{root}'"))? {
+            if let Child::Folder(path) = entry
+                && let Some(label) = self.layout.parse_snapshot_folder(&path)
+            {
+                labels.push(label.to_owned());
+                self.check_count(labels.len())?;
+            }
+        }
+        labels.sort();
+        Ok(labels)
+    }
+
+    fn check_count(&self, count: usize) -> Result<()> {
+        if count <= MAX_SNAPSHOTS {
+            return Ok(());
+        }
+        Err(Error::limit(format!("repository '{}' has more than {MAX_SNAPSHOTS} snapshots", self.info().name)))
     }
 
     /// Whether a complete snapshot has this label; left-overs do not take it.
@@ -128,27 +209,25 @@ impl Repository {
         }
         Ok(found)
     }
+}
 
-    async fn entries_below(&self, folder: &str) -> Result<Vec<SnapshotEntry>> {
-        let mut objects = self.store.list(folder).await.context(|| format!("list '{folder}'"))?;
-        let mut found: BTreeMap<(String, String), usize> = BTreeMap::new();
-        while let Some(object) = objects.try_next().await.context(|| format!("list '{folder}'"))? {
-            let Some((label, parsed)) = self.layout.parse_snapshot_object(&object.path) else { continue };
-            let infos = found.entry((label.to_owned(), parsed.timestamp)).or_default();
-            *infos += usize::from(parsed.kind == ObjectKind::Info);
-            if found.len() > MAX_SNAPSHOTS {
-                return Err(Error::limit(format!("'{folder}' has more than {MAX_SNAPSHOTS} snapshots")));
-            }
+/// The infos of a label by timestamp; one without any is incomplete.
+fn infos(folder: Folder) -> BTreeMap<String, Vec<SnapshotObject>> {
+    let mut infos: BTreeMap<String, Vec<SnapshotObject>> = BTreeMap::new();
+    for (object, _) in folder {
+        let of_timestamp = infos.entry(object.timestamp.clone()).or_default();
+        if object.kind == ObjectKind::Info {
+            of_timestamp.push(object);
         }
-        let entry = |((label, timestamp), infos)| SnapshotEntry {
-            label,
-            timestamp,
-            status: match infos {
-                0 => SnapshotStatus::Incomplete,
-                1 => SnapshotStatus::Complete,
-                _ => SnapshotStatus::Contested,
-            },
-        };
-        Ok(found.into_iter().map(entry).collect())
     }
+    infos
+}
+
+fn entry(label: &str, timestamp: String, infos: &[SnapshotObject]) -> SnapshotEntry {
+    let status = match infos {
+        [] => SnapshotStatus::Incomplete,
+        [_] => SnapshotStatus::Complete,
+        _ => SnapshotStatus::Contested,
+    };
+    SnapshotEntry { label: label.to_owned(), timestamp, status }
 }

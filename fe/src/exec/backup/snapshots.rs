@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
 use crate::exec::repository;
-use coffer_repo::{Content, SnapshotEntry, SnapshotId, SnapshotInfo, SnapshotStatus};
+use coffer_repo::{Content, Inspected, SnapshotId, SnapshotInfo, SnapshotStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -18,8 +18,7 @@ pub(in crate::exec) async fn rows(
     repository::within("the repository", async {
         let open = repository::open(context, &repository).await?;
         match (label, timestamp) {
-            (None, None) => Ok(list(open.snapshots().await?)),
-            (Some(label), None) => Ok(list(open.snapshots_of(label).await?)),
+            (label, None) => Ok(list(open.inspect(label).await?)),
             (Some(label), Some(timestamp)) => {
                 let id = SnapshotId::new(label, timestamp)?;
                 match open.read_info(&id).await {
@@ -38,27 +37,32 @@ pub(in crate::exec) async fn rows(
     .await
 }
 
-/// One row per label; several timestamps in one cell, one per line.
-fn list(entries: Vec<SnapshotEntry>) -> RowSet {
-    let mut labels: BTreeMap<String, Vec<SnapshotEntry>> = BTreeMap::new();
-    for entry in entries {
-        labels.entry(entry.label.clone()).or_default().push(entry);
+/// One row per label and status; several timestamps in one cell, one per line.
+fn list(found: Vec<Inspected>) -> RowSet {
+    let mut labels: BTreeMap<String, Vec<Inspected>> = BTreeMap::new();
+    for one in found {
+        labels.entry(one.entry.label.clone()).or_default().push(one);
     }
     let mut set = RowSet::new(["Snapshot", "Timestamp", "Status"]);
-    for (label, entries) in labels {
-        let of = |status| {
-            let found = entries.iter().filter(|entry| entry.status == status);
-            found.map(|entry| entry.timestamp.as_str()).collect::<Vec<_>>().join("\n")
+    for (label, found) in labels {
+        let of = |status, damaged: bool| {
+            let found = found.iter().filter(|one| one.entry.status == status && one.damage.is_some() == damaged);
+            found.map(|one| one.entry.timestamp.as_str()).collect::<Vec<_>>().join("\n")
         };
-        // What a cancelled or running job has there is of no interest beside a complete snapshot.
-        let shown = [
-            (SnapshotStatus::Complete, "OK"),
-            (SnapshotStatus::Contested, "ERROR: more than one info file found"),
-            (SnapshotStatus::Incomplete, "ERROR: No info file found"),
+        let damaged = found.iter().filter_map(|one| one.damage.as_ref());
+        let damage: Vec<String> = damaged.map(|error| format!("ERROR: Failed to get info: {error}")).collect();
+        let rows = [
+            (of(SnapshotStatus::Complete, false), "OK".to_owned()),
+            (of(SnapshotStatus::Complete, true), damage.join("\n")),
+            (of(SnapshotStatus::Contested, false), "ERROR: more than one info file found".to_owned()),
         ];
-        let shown = shown.map(|(status, text)| (of(status), text)).into_iter().find(|(found, _)| !found.is_empty());
-        if let Some((timestamps, status)) = shown {
-            set.push([label, timestamps, status.to_owned()]);
+        let mut rows: Vec<_> = rows.into_iter().filter(|(timestamps, _)| !timestamps.is_empty()).collect();
+        // What a cancelled or running job has there is of no interest beside a snapshot.
+        if rows.is_empty() {
+            rows.push((of(SnapshotStatus::Incomplete, false), "ERROR: No info file found".to_owned()));
+        }
+        for (timestamps, status) in rows {
+            set.push([label.clone(), timestamps, status]);
         }
     }
     set
@@ -129,9 +133,11 @@ pub(in crate::exec) fn json(info: &SnapshotInfo, tables: &[(String, Vec<String>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffer_repo::SnapshotEntry;
 
-    fn entry(label: &str, second: u32, status: SnapshotStatus) -> SnapshotEntry {
-        SnapshotEntry { label: label.to_owned(), timestamp: format!("2022-04-08-15-52-{second:02}"), status }
+    fn entry(label: &str, second: u32, status: SnapshotStatus) -> Inspected {
+        let timestamp = format!("2022-04-08-15-52-{second:02}");
+        Inspected { entry: SnapshotEntry { label: label.to_owned(), timestamp, status }, damage: None }
     }
 
     #[test]
@@ -142,12 +148,16 @@ mod tests {
             entry("b", 3, SnapshotStatus::Incomplete),
             entry("b", 4, SnapshotStatus::Incomplete),
             entry("c", 5, SnapshotStatus::Contested),
+            entry("d", 6, SnapshotStatus::Complete),
+            Inspected { damage: Some(Error::corrupt("rotten")), ..entry("d", 7, SnapshotStatus::Complete) },
         ]);
         let rows: Vec<Vec<String>> =
             set.rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect()).collect();
         assert_eq!(rows[0], ["a", "2022-04-08-15-52-02", "OK"]);
         assert_eq!(rows[1], ["b", "2022-04-08-15-52-03\n2022-04-08-15-52-04", "ERROR: No info file found"]);
         assert!(rows[2][2].starts_with("ERROR: more than one"));
+        assert_eq!(rows[3], ["d", "2022-04-08-15-52-06", "OK"]);
+        assert_eq!(rows[4], ["d", "2022-04-08-15-52-07", "ERROR: Failed to get info: rotten"]);
     }
 
     #[test]

@@ -9,17 +9,18 @@ use super::properties::{REMOTE_NAME, limits, refuse_removal};
 use super::{store, target, within};
 use crate::catalog::cluster::{Access, Repository};
 use crate::error::{Context as _, Error, Result};
-use crate::exec::answer::{Answer, Done};
+use crate::exec::answer::Answer;
 use crate::exec::context::Context;
 use crate::meta::command::{AlteredRepository, Command, NewRepository};
 use crate::sql::ast::{CreateRepository, Properties, RepositoryAccess};
 use coffer_proto::ids::RepositoryId;
+use coffer_repo::Opened;
 use coffer_stdx::time::now_ms;
 
 /// CREATE [READ ONLY] REPOSITORY.
 pub async fn create(context: &Context, statement: CreateRepository) -> Result<Answer> {
     let if_not_exists = statement.if_not_exists;
-    let mut wanted = wanted(statement)?;
+    let (mut wanted, given) = wanted(statement)?;
     let is_known = context.meta.view(|state| {
         let known = state.find_repository(&wanted.name).is_some();
         match &wanted.access {
@@ -34,11 +35,15 @@ pub async fn create(context: &Context, statement: CreateRepository) -> Result<An
         return Err(Error::already_exists(format!("repository with same name already exist: {}", wanted.name)));
     }
     wanted.created_ms = now_ms();
-    let proven = within(&target(&wanted), prove(context, &wanted)).await;
-    proven.context(|| format!("Failed to create repository: {}", target(&wanted)))?;
+    let proven = within(&target(&wanted), prove(context, &wanted, given)).await;
+    let (remote_name, opened) = proven.context(|| format!("Failed to create repository: {}", target(&wanted)))?;
+    let info = match opened {
+        Opened::Created => String::new(),
+        Opened::Attached => format!("attached to repository '{remote_name}' that is at the location"),
+    };
     let new = NewRepository {
         name: wanted.name.clone(),
-        remote_name: wanted.remote_name,
+        remote_name,
         read_only: wanted.read_only,
         access: wanted.access,
         location: wanted.location,
@@ -47,16 +52,16 @@ pub async fn create(context: &Context, statement: CreateRepository) -> Result<An
         limits: wanted.limits,
     };
     context.meta.propose(Command::CreateRepository(new)).await?;
-    Ok(Answer::Done(Done::default()))
+    Ok(Answer::affected(0, info))
 }
 
-/// The repository a statement describes.
-fn wanted(statement: CreateRepository) -> Result<Repository> {
+/// The repository a statement describes, and the name that it says the repository has at its location.
+fn wanted(statement: CreateRepository) -> Result<(Repository, Option<String>)> {
     coffer_repo::layout::check_name(&statement.name)?;
     let (limits, mut properties) = limits(statement.properties)?;
     refuse_removal(&mut properties)?;
-    let remote_name = properties.remove(REMOTE_NAME).unwrap_or_else(|| statement.name.clone());
-    coffer_repo::layout::check_name(&remote_name)?;
+    let given = properties.remove(REMOTE_NAME);
+    given.iter().try_for_each(|name| coffer_repo::layout::check_name(name))?;
     let access = match statement.access {
         RepositoryAccess::Broker(name) => Access::Broker(name),
         RepositoryAccess::S3 => Access::S3,
@@ -65,17 +70,33 @@ fn wanted(statement: CreateRepository) -> Result<Repository> {
     };
     let location = statement.location.trim().to_owned();
     check_location(&access, &location)?;
-    Ok(Repository {
+    let wanted = Repository {
         id: RepositoryId(0),
+        remote_name: given.clone().unwrap_or_else(|| statement.name.clone()),
         name: statement.name,
-        remote_name,
         read_only: statement.read_only,
         access,
         location,
         properties,
         created_ms: 0,
         limits: (!limits.is_empty()).then(|| limits.of(Default::default())),
-    })
+    };
+    Ok((wanted, given))
+}
+
+/// Which repository at the location is meant: the one that is named, else the one with the local name, else the only one
+/// that is there, which another cluster may have made under its name.
+fn choose(name: &str, found: &[String]) -> Result<String> {
+    match found {
+        _ if found.iter().any(|there| there == name) => Ok(name.to_owned()),
+        [] => Ok(name.to_owned()),
+        [only] => Ok(only.clone()),
+        many => Err(Error::invalid(format!(
+            "the location holds repositories {} and none named {name}; say with the property {REMOTE_NAME} which one you \
+             mean, or that a new one named {name} should be made",
+            many.join(", ")
+        ))),
+    }
 }
 
 /// Without a broker the statement names the kind of storage, and the location must be of that kind.
@@ -96,13 +117,18 @@ fn check_location(access: &Access, location: &str) -> Result<()> {
     )))
 }
 
-/// Create or attach, through the path that jobs take.
-async fn prove(context: &Context, wanted: &Repository) -> Result<()> {
+/// Create or attach, through the path that jobs take; the name it has there.
+async fn prove(context: &Context, wanted: &Repository, given: Option<String>) -> Result<(String, Opened)> {
     let store = store(context, wanted)?;
-    if wanted.read_only {
-        return coffer_repo::Repository::open(store, &wanted.remote_name).await.map(|_| ());
-    }
-    coffer_repo::Repository::create(store, &wanted.remote_name, wanted.created_ms).await.map(|_| ())
+    let name = match given {
+        Some(name) => name,
+        None => choose(&wanted.name, &coffer_repo::repositories_at(&*store).await?)?,
+    };
+    let opened = match wanted.read_only {
+        true => coffer_repo::Repository::open(store, &name).await.map(|_| Opened::Attached)?,
+        false => coffer_repo::Repository::create(store, &name, wanted.created_ms).await?.1,
+    };
+    Ok((name, opened))
 }
 
 /// ALTER REPOSITORY.
@@ -175,11 +201,23 @@ mod tests {
     fn a_statement_describes_a_repository() {
         let pairs =
             [("k", "v"), ("max_bytes_per_second", "1K"), ("remote_name", "other"), ("delete_if_exists", "false")];
-        let found = wanted(create(RepositoryAccess::S3, " s3://b/p ", &pairs)).unwrap();
+        let (found, given) = wanted(create(RepositoryAccess::S3, " s3://b/p ", &pairs)).unwrap();
+        assert_eq!(given.as_deref(), Some("other"));
         assert_eq!((found.location.as_str(), found.remote_name.as_str(), found.read_only), ("s3://b/p", "other", true));
         assert_eq!(found.limits, Some(RateLimits { upload: 1_024, download: 1_024 }));
         assert_eq!(found.properties.keys().collect::<Vec<_>>(), ["k"]);
-        assert_eq!(wanted(create(RepositoryAccess::Local, "/r", &[])).unwrap().limits, None);
+        let (plain, given) = wanted(create(RepositoryAccess::Local, "/r", &[])).unwrap();
+        assert_eq!((plain.limits, plain.remote_name.as_str(), given), (None, "r", None));
+    }
+
+    #[test]
+    fn the_only_repository_of_a_location_is_attached_under_any_name() {
+        let found = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (there, chosen) in [(&[][..], "r"), (&["r", "s"], "r"), (&["other"], "other")] {
+            assert_eq!(choose("r", &found(there)).unwrap(), chosen);
+        }
+        let error = choose("r", &found(&["a", "b"])).unwrap_err();
+        assert!(error.message().contains("a, b") && error.message().contains("remote_name"), "{error}");
     }
 
     #[test]
