@@ -10,7 +10,8 @@ use bytes::Bytes;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, ErrorKind, Result};
 use coffer_store::{Child, read_all};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 
 /// Most snapshots (or unfinished ones) that a listing holds.
@@ -57,13 +58,11 @@ impl Repository {
     ///
     /// One listing of the root folder, which does not walk the packs, and one of the folder of each label.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotEntry>> {
-        let labels = self.labels().await?;
-        let all = stream::iter(&labels).map(|label| self.snapshots_of(label)).buffered(AT_ONCE);
-        all.try_fold(Vec::new(), |mut all, of_label| async move {
-            all.extend(of_label);
-            self.check_count(all.len()).map(|()| all)
-        })
-        .await
+        let of_label = |label: String| {
+            let repository = self.clone();
+            async move { repository.snapshots_of(&label).await }.boxed()
+        };
+        self.gather(self.labels().await?.into_iter().map(of_label).collect()).await
     }
 
     /// All snapshots with this label. One listing of its folder.
@@ -80,12 +79,22 @@ impl Repository {
             Some(label) => vec![label.to_owned()],
             None => self.labels().await?,
         };
-        let all = stream::iter(&labels).map(|label| self.inspect_label(label)).buffered(AT_ONCE);
-        all.try_fold(Vec::new(), |mut all, of_label| async move {
-            all.extend(of_label);
-            self.check_count(all.len()).map(|()| all)
-        })
-        .await
+        let of_label = |label: String| {
+            let repository = self.clone();
+            async move { repository.inspect_label(&label).await }.boxed()
+        };
+        self.gather(labels.into_iter().map(of_label).collect()).await
+    }
+
+    /// What all of these find, in order, a bounded number of them at once.
+    async fn gather<T: Send + 'static>(&self, all: Vec<BoxFuture<'static, Result<Vec<T>>>>) -> Result<Vec<T>> {
+        let mut found = stream::iter(all).buffered(AT_ONCE);
+        let mut together = Vec::new();
+        while let Some(some) = found.try_next().await? {
+            together.extend(some);
+            self.check_count(together.len())?;
+        }
+        Ok(together)
     }
 
     async fn inspect_label(&self, label: &str) -> Result<Vec<Inspected>> {
