@@ -63,6 +63,7 @@ fn sample() -> State {
             location: "file:///r".to_owned(),
             properties: BTreeMap::from([("s3.secret_key".to_owned(), "hidden".to_owned())]),
             now_ms: 3,
+            limits: None,
         }),
     ));
     apply(&mut state, &Command::SetUser { name: "u".to_owned(), user: User { admin: true, ..User::default() } });

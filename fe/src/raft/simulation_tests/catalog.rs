@@ -37,6 +37,7 @@ pub(super) fn any(state: &State, rng: &mut StdRng) -> Command {
             location: "file:///r".to_owned(),
             properties: BTreeMap::new(),
             now_ms,
+            limits: None,
         }),
         13 => Command::Group(vec![Command::CreateDatabase { name }, Command::PurgeTransactions { before_ms: now_ms }]),
         _ => backup(state, database, now_ms, rng),
