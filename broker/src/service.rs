@@ -255,10 +255,13 @@ impl Broker for Service {
         let patience = patience(&request.storage);
         let entries = async {
             let store = self.store(request.storage)?;
-            Ok(match request.one_level {
+            let mut entries = match request.one_level {
                 true => store.children(&request.path).await?.map_ok(child).boxed(),
                 false => store.list(&request.path).await?.map_ok(info).boxed(),
-            })
+            };
+            // Stores list when they are asked for the first entry: whoever waits, waits for that.
+            let first = entries.try_next().await?;
+            Ok(stream::iter(first.map(Ok)).chain(entries))
         };
         match patiently(patience, entries).await {
             Ok(entries) => Ok(Response::new(running.answers(entries))),

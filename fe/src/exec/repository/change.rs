@@ -35,7 +35,7 @@ pub async fn create(context: &Context, statement: CreateRepository) -> Result<An
         return Err(Error::already_exists(format!("repository with same name already exist: {}", wanted.name)));
     }
     wanted.created_ms = now_ms();
-    let proven = within(&target(&wanted), prove(context, &wanted, given)).await;
+    let proven = within("it", prove(context, &wanted, given)).await;
     let (remote_name, opened) = proven.context(|| format!("Failed to create repository: {}", target(&wanted)))?;
     let info = match opened {
         Opened::Created => String::new(),
@@ -144,7 +144,7 @@ pub async fn alter(context: &Context, name: &str, properties: Properties) -> Res
     }
     if !properties.is_empty() {
         let altered = altered(&repository, &properties);
-        let proven = within(&target(&altered), prove_again(context, &altered)).await;
+        let proven = within("it", prove_again(context, &altered)).await;
         proven.context(|| format!("Repository ping failed with new properties: {}", target(&altered)))?;
     }
     let change = AlteredRepository { repository: repository.id, properties, limits };
