@@ -107,6 +107,7 @@ impl Scale {
             location: "file:///r".to_owned(),
             properties: BTreeMap::new(),
             now_ms: 1,
+            limits: None,
         };
         let repository = RepositoryId(made(apply(&mut state, &Command::CreateRepository(repository))));
         let cost = Cost { log_bytes: 0, largest_entry: 0, entries: 0, plans: 0, took: Duration::ZERO, grown_mib: 0.0 };
