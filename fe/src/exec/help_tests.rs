@@ -119,8 +119,10 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::AlterSystem(AlterSystem::DropBroker { .. } | AlterSystem::DropAllBroker(_)) => {
             "ALTER SYSTEM DROP BROKER"
         }
+        Statement::AlterSystem(AlterSystem::ModifyBroker { .. }) => "ALTER SYSTEM MODIFY BROKER",
+        Statement::AlterRepository { .. } => "ALTER REPOSITORY",
         Statement::CreateRepository(_) => "CREATE REPOSITORY",
-        Statement::DropRepository(_) => "DROP REPOSITORY",
+        Statement::DropRepository { .. } => "DROP REPOSITORY",
         Statement::Backup(_) => "BACKUP",
         Statement::Restore(_) => "RESTORE",
         Statement::CancelBackup(_) => "CANCEL BACKUP",

@@ -7,13 +7,15 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 65] = files![
+pub(super) static FILES: [&str; 67] = files![
     "admin-set-frontend-config",
     "admin-show-frontend-config",
+    "alter-repository",
     "alter-system-add-backend",
     "alter-system-add-broker",
     "alter-system-drop-backend",
     "alter-system-drop-broker",
+    "alter-system-modify-broker",
     "alter-table",
     "alter-user",
     "backup",

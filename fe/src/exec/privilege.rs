@@ -55,7 +55,8 @@ fn need(statement: &Statement) -> Need<'_> {
         Statement::Describe(table) => Need::SeeTable(table),
         Statement::AlterSystem(_) => Need::Global(&[Node]),
         Statement::CreateRepository(_)
-        | Statement::DropRepository(_)
+        | Statement::AlterRepository { .. }
+        | Statement::DropRepository { .. }
         | Statement::Backup(_)
         | Statement::Restore(_)
         | Statement::CancelBackup(_)

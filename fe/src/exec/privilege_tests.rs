@@ -70,9 +70,10 @@ const OF_EVERYBODY: [&str; 17] = [
     "SHOW CHARACTER SET",
     "SET PASSWORD = PASSWORD('x')",
 ];
-const OF_ADMINS: [&str; 18] = [
+const OF_ADMINS: [&str; 19] = [
     "CREATE REPOSITORY r WITH S3 ON LOCATION 's3://b/p'",
     "CREATE READ ONLY REPOSITORY r WITH BROKER b ON LOCATION 's3://b/p'",
+    "ALTER REPOSITORY r PROPERTIES (\"a\" = \"b\")",
     "DROP REPOSITORY r",
     "SHOW REPOSITORIES",
     "SHOW CREATE REPOSITORY FOR r",
