@@ -214,7 +214,6 @@ mod tests {
             ("SELECT * FROM t PARTITION (p)", Some("SELECT * FROM `t PARTITION (p)` AS t")),
             ("SELECT t.a FROM d.`t` PARTITION (p) u", Some("SELECT t.a FROM d.`t PARTITION (p)` u")),
             ("SELECT * FROM t PARTITIONS(p)", None),
-            ("SELECT * FROM t PARTITION p", None),
             (
                 "SELECT 1 FROM (SELECT * FROM a, t PARTITION (p, Q)) x",
                 Some("SELECT 1 FROM (SELECT * FROM a, `t PARTITION (p, Q)` AS t) x"),
