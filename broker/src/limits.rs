@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const READ_STREAM_BYTES: u64 = 2 << 20;
 /// What one writing stream holds: a piece being gathered, one being written, and one message.
 pub const WRITE_STREAM_BYTES: u64 = 4 << 20;
+/// What a writing stream takes at least, however short its object is said to be.
+pub const SMALLEST_WRITE_BYTES: u64 = 64 << 10;
 /// Stores kept open.
 pub const OPEN_STORES: usize = 256;
 /// How often stores are looked at for idleness.

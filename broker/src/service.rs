@@ -6,7 +6,7 @@
 //! A request whose sender waits for it says how patient that is; it ends in time, with the cause that the storage gave.
 
 use crate::admission::Admission;
-use crate::limits::{READ_STREAM_BYTES, WRITE_STREAM_BYTES};
+use crate::limits::{READ_STREAM_BYTES, SMALLEST_WRITE_BYTES, WRITE_STREAM_BYTES};
 use crate::metrics::{InFlight, Metrics};
 use crate::pace::Pace;
 use crate::receive;
@@ -298,7 +298,12 @@ impl Broker for Service {
         let mut messages = request.into_inner();
         let open = receive::opening(&mut messages).await.map_err(|error| to_status(&error))?;
         let running = self.begin("write", &open.storage, &open.path);
-        let permit = match self.writes.enter(WRITE_STREAM_BYTES, open.wait_ms).await {
+        // A short object needs no more than itself.
+        let cost = match open.length_hint {
+            0 => WRITE_STREAM_BYTES,
+            hint => hint.clamp(SMALLEST_WRITE_BYTES, WRITE_STREAM_BYTES),
+        };
+        let permit = match self.writes.enter(cost, open.wait_ms).await {
             Ok(permit) => permit,
             Err(why) => return running.refuse(&why),
         };

@@ -194,6 +194,76 @@ pub(crate) enum BenchCommand {
     Ddl(DdlArgs),
     /// A catalog of many tablets: memory of the frontend, snapshots, restarts.
     Catalog(CatalogArgs),
+    /// Uploads and downloads to a storage, directly and through a broker, beside other tools.
+    Store(StoreBenchArgs),
+}
+
+/// `bench store`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreBenchArgs {
+    /// Where to, for instance s3://bucket/prefix; a folder of this run is made there, and removed.
+    #[arg(long)]
+    pub(crate) location: String,
+    /// A property of the location, key=value. May be repeated.
+    #[arg(long = "property", value_parser = key_value)]
+    pub(crate) properties: Vec<(String, String)>,
+    /// The broker to go through, host:port. Without it one is started for this run.
+    #[arg(long)]
+    pub(crate) broker: Option<String>,
+    /// The memory budget of the broker that is started, MiB.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) broker_budget_mib: u64,
+    /// Where the files lie; twice their size is needed.
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) dir: PathBuf,
+    /// Number of large files; 0 for none.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) files: usize,
+    /// Their size: bytes, or with KiB, MiB, GiB.
+    #[arg(long, default_value = "64MiB")]
+    pub(crate) size: Size,
+    /// Streams of ours, and transfers of peers that take a number, for large files.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) streams: usize,
+    /// Number of small files; 0 for none.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) small: usize,
+    /// Their size.
+    #[arg(long, default_value = "4KiB")]
+    pub(crate) small_size: Size,
+    /// The same as --streams for small files.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) small_streams: usize,
+    /// Streams through the broker at once while its memory is watched; 0 for none.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) many_streams: usize,
+    /// Other tools, by name and separated by commas. For S3: s5cmd, rclone, awscli.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+    /// Where those are, before PATH.
+    #[arg(long)]
+    pub(crate) peers_dir: Option<PathBuf>,
+    /// How often everything is repeated; medians count.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        let (digits, shift) = ["KiB", "MiB", "GiB"]
+            .iter()
+            .zip([10, 20, 30])
+            .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+            .unwrap_or((text, 0));
+        let number: u64 = digits.trim().parse().map_err(|_| format!("'{text}' is no size such as 64MiB"))?;
+        Some(number << shift).filter(|size| size >> shift == number).map(Size).ok_or_else(|| "too large".to_owned())
+    }
 }
 
 /// `bench ddl`.
@@ -264,6 +334,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
+        assert_eq!("5".parse(), Ok(Size(5)));
+        for wrong in ["", "MiB", "1MB", "99999999999999999999", "18446744073709551615GiB"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

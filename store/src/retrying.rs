@@ -12,7 +12,11 @@ use coffer_stdx::retry::Policy;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// No call is tried again that would end later than this: who waits for an answer wants to hear of a fault. A body that is
+/// under way is given more.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(18);
 /// Times one body may break off without a byte in between.
 const BREAKS: u32 = 3;
 
@@ -68,7 +72,7 @@ impl Store for Retrying {
     }
 
     async fn get(&self, path: &str, range: Option<Range<u64>>) -> Result<ByteStream> {
-        let body = self.policy.run(|| self.inner.get(path, range.clone())).await?;
+        let body = self.policy.run_within(GIVE_UP_AFTER, || self.inner.get(path, range.clone())).await?;
         let reading = Reading {
             inner: Arc::clone(&self.inner),
             policy: self.policy,
@@ -81,19 +85,19 @@ impl Store for Retrying {
     }
 
     async fn stat(&self, path: &str) -> Result<ObjectInfo> {
-        self.policy.run(|| self.inner.stat(path)).await
+        self.policy.run_within(GIVE_UP_AFTER, || self.inner.stat(path)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<ObjectStream> {
-        self.policy.run(|| self.inner.list(prefix)).await
+        self.policy.run_within(GIVE_UP_AFTER, || self.inner.list(prefix)).await
     }
 
     async fn children(&self, prefix: &str) -> Result<ChildStream> {
-        self.policy.run(|| self.inner.children(prefix)).await
+        self.policy.run_within(GIVE_UP_AFTER, || self.inner.children(prefix)).await
     }
 
     async fn delete(&self, path: &str, recursive: bool) -> Result<()> {
-        self.policy.run(|| self.inner.delete(path, recursive)).await
+        self.policy.run_within(GIVE_UP_AFTER, || self.inner.delete(path, recursive)).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<()> {

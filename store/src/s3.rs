@@ -2,35 +2,31 @@
 //!
 //! An object is visible when its single request, or the completion of its parts, was answered; services promise that it
 //! is durable then. A put that fails or is given up aborts its upload; only a crash leaves parts behind, which no
-//! listing shows and which a lifecycle rule of the bucket (abort incomplete uploads) removes.
+//! listing shows and which `sweep` removes a week later.
 //!
 //! `create_new` looks first and sends `If-None-Match: *`. Services that do not know the condition ignore it, and then
 //! two puts at the same moment may both succeed; Amazon's, Ceph's and MinIO's know it.
 //!
 //! Retries are ours (the SDK's are off): single requests here and in the wrapper that `open` adds, parts in `upload`.
+//! A service that does not answer is given up after less than twenty seconds; one that is slow with bytes is not.
+//!
+//! Modules, bottom to top: `settings`, `failure`, `parts` | `client` | `sweep`, `upload`.
 
+mod client;
 mod failure;
 mod parts;
 mod settings;
+mod sweep;
 mod upload;
 
 use crate::{Budget, ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
-};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use aws_smithy_http_client::Builder as HttpClient;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::retry::Policy;
 use coffer_stdx::{Error, ErrorKind, Result};
@@ -39,12 +35,16 @@ use futures::{StreamExt, TryStreamExt, stream};
 use settings::Settings;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use upload::Upload;
+use tokio::sync::OnceCell;
+use upload::{Copying, Upload};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// For a request without a body, and the head of an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// No small request is tried again that would end later than this.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(18);
 /// For requests that make the service copy or join bytes.
 const WORK_WITHIN: Duration = Duration::from_secs(300);
 /// A body that moves nothing for so long has stalled.
@@ -53,7 +53,7 @@ const STALL: Duration = Duration::from_secs(30);
 const DELETE_AT_ONCE: usize = 1_000;
 /// Single removals under way, where a service cannot remove many at once.
 const DELETES_UNDER_WAY: usize = 16;
-/// The largest object S3 copies by one request.
+/// The largest object S3 copies by one request, and the largest part of a copy in parts.
 const LARGEST_COPY: u64 = 5 << 30;
 
 /// How far a listing goes.
@@ -74,50 +74,52 @@ pub struct S3Store {
 
 #[derive(Debug)]
 struct Inner {
-    client: Client,
+    client: OnceCell<Client>,
     settings: Settings,
     parts: Budget,
+    // Larger objects are copied in parts of this size.
+    largest_copy: u64,
+    swept: AtomicBool,
 }
 
 impl S3Store {
-    /// About fifteen seconds against a host that does not answer.
+    /// For small requests; below twenty seconds against a host that does not answer.
     pub const RETRY: Policy = Policy { attempts: 4, first_ms: 200, max_ms: 2_000 };
+    /// For requests that carry bytes, and end them: a service that asks to slow down is given time.
+    const PATIENT: Policy = Policy { attempts: 7, first_ms: 200, max_ms: 5_000 };
 
     /// The location of `spec`; parts of uploads take their memory from `parts`.
     pub fn open(spec: &StorageSpec, parts: &Budget) -> Result<S3Store> {
-        let settings = Settings::parse(spec)?;
-        let client = client(&settings);
-        Ok(S3Store { inner: Arc::new(Inner { client, settings, parts: parts.clone() }) })
+        let inner = Inner {
+            client: OnceCell::new(),
+            settings: Settings::parse(spec)?,
+            parts: parts.clone(),
+            largest_copy: LARGEST_COPY,
+            swept: AtomicBool::new(false),
+        };
+        Ok(S3Store { inner: Arc::new(inner) })
     }
-}
 
-fn client(settings: &Settings) -> Client {
-    let http = HttpClient::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let token = settings.token.as_ref().map(|token| token.reveal().to_owned());
-    let (key, secret) = (settings.access_key.clone(), settings.secret_key.reveal());
-    let (send, expect) = match settings.is_amazon() {
-        true => (RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported),
-        // Many services refuse, or silently keep, the framing that checksums of streams come in.
-        false => (RequestChecksumCalculation::WhenRequired, ResponseChecksumValidation::WhenRequired),
-    };
-    let mut config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(http)
-        .region(Region::new(settings.region.clone()))
-        .credentials_provider(Credentials::new(key, secret, token, None, "properties"))
-        .force_path_style(settings.path_style)
-        .request_checksum_calculation(send)
-        .response_checksum_validation(expect)
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build());
-    if let Some(endpoint) = &settings.endpoint {
-        config = config.endpoint_url(endpoint);
+    /// Abort the uploads below the location that began more than `older` ago and were neither completed nor aborted; how
+    /// many those were. A location that is a whole bucket is swept as a whole.
+    pub async fn sweep(&self, older: Duration) -> Result<u64> {
+        self.inner.sweep(&self.inner.folder("")?, older).await
     }
-    Client::from_conf(config.build())
+
+    /// For services that copy less than 5 GiB by one request.
+    pub fn copying_at_most(spec: &StorageSpec, parts: &Budget, bytes: u64) -> Result<S3Store> {
+        let settings = Settings::parse(spec)?;
+        let swept = AtomicBool::new(false);
+        let inner = Inner { client: OnceCell::new(), settings, parts: parts.clone(), largest_copy: bytes, swept };
+        Ok(S3Store { inner: Arc::new(inner) })
+    }
 }
 
 impl Inner {
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(|| client::client(&self.settings)).await
+    }
+
     fn key(&self, path: &str) -> Result<String> {
         path::check(path)?;
         Ok(path::join(&self.settings.prefix, path))
@@ -133,12 +135,13 @@ impl Inner {
     fn request(&self, operation: &str, key: &str) -> Request {
         let bucket = self.settings.bucket.clone();
         let doing = format!("{operation} s3://{bucket}/{key}");
-        Request { doing, endpoint: self.settings.endpoint_name(), bucket }
+        let has_keys = self.settings.login.is_some();
+        Request { doing, endpoint: self.settings.endpoint_name(), bucket, has_keys }
     }
 
     async fn head(&self, path: &str) -> Result<ObjectInfo, Failure> {
         let key = self.key(path).map_err(|error| Failure { error, code: String::new() })?;
-        let sent = self.client.head_object().bucket(&self.settings.bucket).key(&key).send();
+        let sent = self.client().await.head_object().bucket(&self.settings.bucket).key(&key).send();
         let head = answered(&self.request("look at", &key), ANSWER_WITHIN, sent).await?;
         let bytes = head.content_length().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
         Ok(ObjectInfo { path: path.to_owned(), bytes, modified_ms: milliseconds(head.last_modified()) })
@@ -146,8 +149,8 @@ impl Inner {
 
     async fn page(&self, folder: &str, depth: Depth, after: Option<String>) -> Result<ListObjectsV2Output> {
         S3Store::RETRY
-            .run(|| async {
-                let list = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(folder);
+            .run_within(GIVE_UP_AFTER, || async {
+                let list = self.client().await.list_objects_v2().bucket(&self.settings.bucket).prefix(folder);
                 let list = list.set_delimiter((depth == Depth::One).then(|| "/".to_owned()));
                 let sent = list.set_continuation_token(after.clone()).send();
                 Ok(answered(&self.request("list", folder), ANSWER_WITHIN, sent).await?)
@@ -200,7 +203,7 @@ impl Inner {
 
     async fn delete_one(&self, path: &str) -> Result<()> {
         let key = self.key(path)?;
-        let sent = self.client.delete_object().bucket(&self.settings.bucket).key(&key).send();
+        let sent = self.client().await.delete_object().bucket(&self.settings.bucket).key(&key).send();
         match answered(&self.request("delete", &key), ANSWER_WITHIN, sent).await {
             Err(failure) if failure.error.kind() == ErrorKind::NotFound && failure.code != "NoSuchBucket" => Ok(()),
             other => Ok(other.map(|_| ())?),
@@ -226,9 +229,12 @@ impl Inner {
         });
         let delete = Delete::builder().quiet(true).set_objects(Some(keys.collect::<Result<_>>()?)).build();
         let delete = delete.map_err(|error| Error::bug(format!("delete of many objects: {error}")))?;
-        let sent = self.client.delete_objects().bucket(&self.settings.bucket).delete(delete).send();
         let request = self.request("delete objects below", &self.settings.prefix);
-        let answer = answered(&request, WORK_WITHIN, sent).await?;
+        let attempt = || async {
+            let sent = self.client().await.delete_objects().bucket(&self.settings.bucket).delete(delete.clone());
+            Ok(answered(&request, WORK_WITHIN, sent.send()).await?)
+        };
+        let answer = S3Store::PATIENT.run_within(WORK_WITHIN, attempt).await?;
         match answer.errors().iter().find(|error| error.code() != Some("NoSuchKey")) {
             None => Ok(()),
             Some(error) => Err(request.refused(error.key(), error.code(), error.message()).into()),
@@ -293,7 +299,7 @@ impl Store for S3Store {
             Some(Range { start, end: u64::MAX }) => Some(format!("bytes={start}-")),
             Some(Range { start, end }) => Some(format!("bytes={start}-{}", end - 1)),
         };
-        let get = self.inner.client.get_object().bucket(&self.inner.settings.bucket).key(&key);
+        let get = self.inner.client().await.get_object().bucket(&self.inner.settings.bucket).key(&key);
         let request = self.inner.request("get", &key);
         let body = match answered(&request, ANSWER_WITHIN, get.set_range(header).send()).await {
             Ok(answer) => answer.body,
@@ -341,13 +347,12 @@ impl Store for S3Store {
     /// A copy and a removal: a crash between the two leaves both.
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let (inner, source, target) = (&self.inner, self.inner.key(from)?, self.inner.key(to)?);
-        let stat = self.stat(from).await?;
-        if stat.bytes > LARGEST_COPY {
-            return Err(Error::not_supported(format!("object '{from}' is too large to be renamed in S3: over 5 GiB")));
+        let bytes = self.stat(from).await?.bytes;
+        if source == target {
+            return Ok(());
         }
-        let bucket = &inner.settings.bucket;
-        let copy = inner.client.copy_object().copy_source(copy_source(bucket, &source)).bucket(bucket).key(&target);
-        answered(&inner.request("copy to", &target), WORK_WITHIN, copy.send()).await?;
+        let source = copy_source(&inner.settings.bucket, &source);
+        Copying::new(Arc::clone(inner), source, to, target).run(bytes).await?;
         inner.delete_one(from).await
     }
 }

@@ -26,7 +26,7 @@ async fn local() -> Result<()> {
     };
     let store = at(format!("file://{}/r", dir.path().display()), dir.path().to_owned())?;
     // The kernel lets nobody make files here, not even root.
-    let denied = at("file:///sys/kernel".to_owned(), PathBuf::from("/sys"))?;
+    let denied = at("file:///sys/kernel".to_owned(), PathBuf::from("/sys/kernel"))?;
     Suite::new(store, "suite").denied(denied, false).run().await
 }
 

@@ -11,6 +11,7 @@ mod fsync;
 mod load;
 mod metrics;
 mod sink;
+mod store;
 
 use crate::cli::{BenchArgs, BenchCommand, UpArgs};
 use crate::cluster;
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
     match &args.other {
         Some(BenchCommand::Ddl(ddl)) => return ddl::run(ddl).await,
         Some(BenchCommand::Catalog(catalog)) => return catalog::run(catalog).await,
+        Some(BenchCommand::Store(args)) => return store::run(args).await,
         None => {}
     }
     let up = UpArgs {
@@ -144,8 +146,12 @@ fn forget_peaks(state: &State) -> Result<()> {
 fn remember_peaks(state: &State, during: &str, rows: &mut Vec<Vec<String>>) {
     for node in &state.processes {
         let peak = node.process.map_or(0, |process| process.memory("VmHWM"));
-        rows.push(vec![node.name.clone(), during.to_owned(), format!("{:.0} MiB", peak as f64 / f64::from(1 << 20))]);
+        rows.push(vec![node.name.clone(), during.to_owned(), mebibytes(peak)]);
     }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 fn print(figures: &Figures) {

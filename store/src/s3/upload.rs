@@ -5,27 +5,35 @@
 //! last stores one at a time. So a put that has begun never waits for another one: were it to wait, its unread bytes
 //! would fill the connection that the other one needs.
 //!
+//! Bytes that the service finds changed on the way are sent again. A copy within the service goes by parts too when it is
+//! large.
+//!
 //! Crash or failure: until the completion is answered nothing is visible. Whoever drops an upload that has begun and has
 //! not ended sends the abort behind it.
 
 use super::failure::{Failure, Request};
-use super::parts::part_bytes;
-use super::{ANSWER_WITHIN, Inner, S3Store, WORK_WITHIN, answered};
+use super::parts::{LARGEST_OBJECT, MOST_PARTS, part_bytes};
+use super::{ANSWER_WITHIN, GIVE_UP_AFTER, Inner, S3Store, WORK_WITHIN, answered};
 use crate::budget::Permit;
 use crate::{ByteStream, ObjectInfo, PutOptions};
 use aws_sdk_s3::primitives::ByteStream as Payload;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::{Bytes, BytesMut};
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use futures::stream::Fuse;
 use futures::{StreamExt, TryStreamExt};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Parts under way for one object.
 const PARTS_UNDER_WAY: usize = 4;
+/// A put that announces less takes this much memory all the same.
+const LEAST_BYTES: u64 = 64 << 10;
+/// Puts of so few bytes are as quick to fail as a request without any.
+const FEW_BYTES: usize = 1 << 20;
 /// The slowest link that a part must still get through, bytes a second.
 const SLOWEST: u64 = 128 << 10;
 
@@ -48,20 +56,30 @@ struct Cut {
 }
 
 impl Cut {
-    /// The next part, full unless the body ended.
-    async fn part(&mut self, bytes: usize) -> Result<Bytes> {
-        let mut part = BytesMut::new();
+    /// The next part, full unless the body ended. `expected` bytes are made room for; a body of a single chunk is not
+    /// copied.
+    async fn part(&mut self, bytes: usize, expected: usize) -> Result<Bytes> {
+        let mut whole = self.rest.split_to(self.rest.len().min(bytes));
+        while whole.len() < bytes {
+            let Some(chunk) = self.body.try_next().await? else { return Ok(whole) };
+            if whole.is_empty() {
+                self.rest = chunk;
+                whole = self.rest.split_to(self.rest.len().min(bytes));
+            } else if !chunk.is_empty() {
+                self.rest = chunk;
+                return self.joined(&whole, bytes, expected).await;
+            }
+        }
+        Ok(whole)
+    }
+
+    async fn joined(&mut self, first: &Bytes, bytes: usize, expected: usize) -> Result<Bytes> {
+        let least = (first.len() + self.rest.len()).min(bytes);
+        let mut part = BytesMut::with_capacity(expected.clamp(least, bytes));
+        part.extend_from_slice(first);
         loop {
-            let take = self.rest.len().min(bytes - part.len());
-            let chunk = self.rest.split_to(take);
-            if part.is_empty() && take == bytes {
-                return Ok(chunk);
-            }
-            if take > 0 {
-                // The whole buffer at once, but only when there is something to put in it.
-                part.reserve(bytes - part.len());
-                part.extend_from_slice(&chunk);
-            }
+            let chunk = self.rest.split_to(self.rest.len().min(bytes - part.len()));
+            part.extend_from_slice(&chunk);
             if part.len() == bytes {
                 return Ok(part.freeze());
             }
@@ -80,9 +98,12 @@ impl Upload {
 
     pub(super) async fn run(&self, body: ByteStream) -> Result<ObjectInfo> {
         let size = self.part_bytes(1);
-        let _cutting = self.inner.parts.take(size as u64).await;
+        let expected = self.options.length_hint.map_or(size as u64, |hint| hint.clamp(LEAST_BYTES, size as u64));
+        let _cutting = self.inner.parts.take(expected).await;
         let mut cut = Cut { body: body.fuse(), rest: Bytes::new() };
-        let first = cut.part(size).await?;
+        let first = cut.part(size, expected as usize).await?;
+        // A body that is longer than announced must not wait now; what it takes beyond is a part at most.
+        let _more = (first.len() as u64 > expected).then(|| self.inner.parts.try_take(size as u64 - expected));
         let bytes = if first.len() < size {
             let bytes = first.len() as u64;
             self.single(first).await?;
@@ -109,19 +130,33 @@ impl Upload {
         let request = self.request("put");
         let limit = patience(body.len());
         let attempt = || async {
-            let put = self.inner.client.put_object().bucket(&self.inner.settings.bucket).key(&self.key);
+            let settings = &self.inner.settings;
+            let put = self.inner.client().await.put_object().bucket(&settings.bucket).key(&self.key);
+            let put = put.set_server_side_encryption(settings.encryption.clone());
+            let put = put.set_ssekms_key_id(settings.kms_key.clone()).set_storage_class(settings.storage_class.clone());
             let put = put.set_if_none_match(self.condition()).body(Payload::from(body.clone())).customize();
             // An encrypted wire guards the bytes; over a plain one the signature does.
-            let put = if self.inner.settings.is_encrypted() { put.disable_payload_signing() } else { put };
-            Ok(answered(&request, limit, put.send()).await?)
+            let put = if settings.is_encrypted() { put.disable_payload_signing() } else { put };
+            answered(&request, limit, put.send()).await.map_err(sent_again)
         };
-        S3Store::RETRY.run(attempt).await.map(|_| ())
+        match body.len() <= FEW_BYTES {
+            true => S3Store::RETRY.run_within(GIVE_UP_AFTER, attempt).await.map(|_| ()),
+            false => S3Store::PATIENT.run(attempt).await.map(|_| ()),
+        }
     }
 
     async fn parts(&self, first: Bytes, mut cut: Cut) -> Result<u64> {
-        let id = self.begin().await?;
-        let mut begun = Begun { inner: Arc::clone(&self.inner), key: self.key.clone(), id, ended: false };
+        let begun = self.begin().await?;
         let sent = self.send(&begun.id, first, &mut cut).await;
+        let outcome = self.finish(begun, sent).await;
+        if outcome.is_ok() {
+            self.inner.sweep_once(&self.key);
+        }
+        outcome
+    }
+
+    /// Complete what was sent, or abort.
+    async fn finish(&self, mut begun: Begun, sent: Result<(Vec<CompletedPart>, u64)>) -> Result<u64> {
         let outcome = match sent {
             Ok((parts, bytes)) => self.complete(&begun.id, parts, bytes).await.map(|()| bytes),
             Err(error) => Err(error),
@@ -133,15 +168,21 @@ impl Upload {
         outcome
     }
 
-    async fn begin(&self) -> Result<String> {
+    async fn begin(&self) -> Result<Begun> {
         let request = self.request("begin to put");
         let attempt = || async {
-            let create = self.inner.client.create_multipart_upload().bucket(&self.inner.settings.bucket).key(&self.key);
+            let settings = &self.inner.settings;
+            let create = self.inner.client().await.create_multipart_upload().bucket(&settings.bucket).key(&self.key);
+            let create = create.set_server_side_encryption(settings.encryption.clone());
+            let create = create.set_ssekms_key_id(settings.kms_key.clone());
+            let create = create.set_storage_class(settings.storage_class.clone());
+            let create = create.set_checksum_algorithm(settings.checksums.then_some(ChecksumAlgorithm::Crc32));
             Ok(answered(&request, ANSWER_WITHIN, create.send()).await?)
         };
-        let created = S3Store::RETRY.run(attempt).await?;
+        let created = S3Store::RETRY.run_within(GIVE_UP_AFTER, attempt).await?;
         let id = created.upload_id().map(str::to_owned);
-        id.ok_or_else(|| Error::unavailable(format!("{}: the answer has no upload id", request.doing)))
+        let id = id.ok_or_else(|| Error::unavailable(format!("{}: the answer has no upload id", request.doing)))?;
+        Ok(Begun { inner: Arc::clone(&self.inner), key: self.key.clone(), id, ended: false })
     }
 
     /// Send every part; the answer is the parts in order and the bytes in them.
@@ -152,6 +193,12 @@ impl Upload {
         let mut part = first;
         while !part.is_empty() {
             bytes += part.len() as u64;
+            if bytes > LARGEST_OBJECT || number as u64 > MOST_PARTS {
+                let path = &self.path;
+                return Err(Error::not_supported(format!(
+                    "object '{path}' is larger than S3 takes: 5 TiB in 10,000 parts"
+                )));
+            }
             while under_way.len() >= PARTS_UNDER_WAY {
                 collect(&mut under_way, &mut stored).await?;
             }
@@ -160,7 +207,8 @@ impl Upload {
                 None => stored.push(self.part(id, number, part, None).await?),
             }
             number += 1;
-            part = cut.part(self.part_bytes(number as u32)).await?;
+            let size = self.part_bytes(number as u32);
+            part = cut.part(size, size).await?;
         }
         while collect(&mut under_way, &mut stored).await? {}
         stored.sort_by_key(CompletedPart::part_number);
@@ -195,12 +243,12 @@ impl Upload {
             let _held = permit;
             let limit = patience(body.len());
             let attempt = || async {
-                let part = inner.client.upload_part().bucket(&inner.settings.bucket).key(&key).upload_id(&id);
+                let part = inner.client().await.upload_part().bucket(&inner.settings.bucket).key(&key).upload_id(&id);
                 let part = part.part_number(number).body(Payload::from(body.clone())).customize();
                 let part = if inner.settings.is_encrypted() { part.disable_payload_signing() } else { part };
-                Ok(answered(&request, limit, part.send()).await?)
+                answered(&request, limit, part.send()).await.map_err(sent_again)
             };
-            let answer = S3Store::RETRY.run(attempt).await?;
+            let answer = S3Store::PATIENT.run(attempt).await?;
             let completed = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
             // Amazon's wants the checksum that the SDK sent with the part.
             Ok(completed.set_checksum_crc32(answer.checksum_crc32).build())
@@ -211,7 +259,8 @@ impl Upload {
         let request = self.request("complete");
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let attempt = || async {
-            let complete = self.inner.client.complete_multipart_upload().bucket(&self.inner.settings.bucket);
+            let client = self.inner.client().await;
+            let complete = client.complete_multipart_upload().bucket(&self.inner.settings.bucket);
             let complete = complete.key(&self.key).upload_id(id).multipart_upload(parts.clone());
             let sent = complete.set_if_none_match(self.condition()).send();
             match answered(&request, WORK_WITHIN, sent).await {
@@ -220,7 +269,7 @@ impl Upload {
                 other => Ok(other.map(|_| ())?),
             }
         };
-        S3Store::RETRY.run(attempt).await
+        S3Store::PATIENT.run(attempt).await
     }
 
     async fn is_there(&self, bytes: u64, failure: Failure) -> Result<()> {
@@ -271,16 +320,98 @@ impl Drop for Begun {
 }
 
 async fn abort(inner: Arc<Inner>, key: String, id: String) {
-    let request = inner.request("abort the put of", &key);
-    let attempt = || async {
-        let abort = inner.client.abort_multipart_upload().bucket(&inner.settings.bucket).key(&key).upload_id(&id);
-        Ok(answered(&request, ANSWER_WITHIN, abort.send()).await?)
-    };
-    match S3Store::RETRY.run(attempt).await {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            tracing::warn!(%error, "parts of an upload stay behind until the bucket's own rules remove them");
+    if let Err(error) = inner.abort(&key, &id).await {
+        tracing::warn!(%error, "parts of an upload stay behind until they are swept up a week later");
+    }
+}
+
+impl Inner {
+    /// Abort an upload; fine when it is gone.
+    pub(super) async fn abort(&self, key: &str, id: &str) -> Result<()> {
+        let request = self.request("abort the put of", key);
+        let attempt = || async {
+            let abort =
+                self.client().await.abort_multipart_upload().bucket(&self.settings.bucket).key(key).upload_id(id);
+            Ok(answered(&request, ANSWER_WITHIN, abort.send()).await?)
+        };
+        match S3Store::RETRY.run_within(GIVE_UP_AFTER, attempt).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Ok(_) | Err(_) => Ok(()),
         }
-        Ok(_) | Err(_) => {}
+    }
+}
+
+/// What was garbled on the way may be sent again; the service kept none of it.
+fn sent_again(failure: Failure) -> Error {
+    match failure.error.kind() {
+        ErrorKind::Corrupt => Error::unavailable(failure.error.message()),
+        _ => failure.error,
+    }
+}
+
+/// A copy within the bucket.
+pub(super) struct Copying {
+    upload: Upload,
+    source: String,
+}
+
+impl Copying {
+    /// `source` is "bucket/key" as a header wants it.
+    pub(super) fn new(inner: Arc<Inner>, source: String, path: &str, key: String) -> Copying {
+        Copying { upload: Upload::new(inner, path, key, PutOptions::default()), source }
+    }
+
+    /// Copy an object of `bytes`.
+    pub(super) async fn run(&self, bytes: u64) -> Result<()> {
+        if bytes <= self.upload.inner.largest_copy {
+            return self.single().await;
+        }
+        let begun = self.upload.begin().await?;
+        let sent = self.parts(&begun.id, bytes).await;
+        self.upload.finish(begun, sent.map(|parts| (parts, bytes))).await.map(|_| ())
+    }
+
+    async fn single(&self) -> Result<()> {
+        let request = self.upload.request("copy to");
+        let attempt = || async {
+            let settings = &self.upload.inner.settings;
+            let copy = self.upload.inner.client().await.copy_object().copy_source(&self.source);
+            let copy = copy.bucket(&settings.bucket).key(&self.upload.key);
+            let copy = copy.set_server_side_encryption(settings.encryption.clone());
+            let copy = copy.set_ssekms_key_id(settings.kms_key.clone());
+            let copy = copy.set_storage_class(settings.storage_class.clone());
+            Ok(answered(&request, WORK_WITHIN, copy.send()).await?)
+        };
+        S3Store::PATIENT.run_within(WORK_WITHIN, attempt).await.map(|_| ())
+    }
+
+    /// One after another: servers have been seen to fall over copies of the same object at once.
+    async fn parts(&self, id: &str, bytes: u64) -> Result<Vec<CompletedPart>> {
+        let most = self.upload.inner.largest_copy;
+        let mut copied = Vec::new();
+        let mut start = 0;
+        while start < bytes {
+            let end = (start + most).min(bytes);
+            copied.push(self.part(id, copied.len() as i32 + 1, start..end).await?);
+            start = end;
+        }
+        Ok(copied)
+    }
+
+    async fn part(&self, id: &str, number: i32, range: Range<u64>) -> Result<CompletedPart> {
+        let request = self.upload.request(&format!("copy part {number} of"));
+        let attempt = || async {
+            let (inner, upload) = (&self.upload.inner, &self.upload);
+            let part = inner.client().await.upload_part_copy().bucket(&inner.settings.bucket).key(&upload.key);
+            let part = part.upload_id(id).part_number(number).copy_source(&self.source);
+            let part = part.copy_source_range(format!("bytes={}-{}", range.start, range.end - 1));
+            Ok(answered(&request, WORK_WITHIN, part.send()).await?)
+        };
+        let answer = S3Store::PATIENT.run_within(WORK_WITHIN, attempt).await?;
+        let result = answer.copy_part_result;
+        let part = CompletedPart::builder().part_number(number);
+        let part = part.set_e_tag(result.as_ref().and_then(|result| result.e_tag.clone()));
+        Ok(part.set_checksum_crc32(result.and_then(|result| result.checksum_crc32)).build())
     }
 }
 
@@ -289,12 +420,22 @@ mod tests {
     use super::*;
     use futures::stream;
 
+    fn cut(chunks: &'static [&'static str]) -> Cut {
+        let chunks = stream::iter(chunks.iter().map(|chunk| Ok(Bytes::from(*chunk)))).boxed();
+        Cut { body: chunks.fuse(), rest: Bytes::new() }
+    }
+
     #[tokio::test]
     async fn a_body_is_cut_at_exact_sizes() {
-        let chunks = ["ab", "", "cdefgh", "i"].map(|chunk| Ok(Bytes::from(chunk)));
-        let mut cut = Cut { body: stream::iter(chunks).boxed().fuse(), rest: Bytes::new() };
-        for part in ["abc", "def", "ghi", "", ""] {
-            assert_eq!(cut.part(3).await.unwrap(), part);
+        for chunks in [&["ab", "", "cdefgh", "i"][..], &["abcdefghi"], &["", "abc", "def", "g", "h", "i", ""]] {
+            for expected in [0, 2, 3, 99] {
+                let mut cut = cut(chunks);
+                for part in ["abc", "def", "ghi", "", ""] {
+                    assert_eq!(cut.part(3, expected).await.unwrap(), part, "{chunks:?}");
+                }
+            }
         }
+        assert_eq!(cut(&["ab", "c"]).part(9, 4).await.unwrap(), "abc");
+        assert_eq!(cut(&[]).part(9, 4).await.unwrap(), "");
     }
 }

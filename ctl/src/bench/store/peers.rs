@@ -1,0 +1,96 @@
+//! Other programs that carry files to the same storage: how each is called.
+
+mod s3;
+
+use super::leg::Load;
+use crate::cli::StoreBenchArgs;
+use coffer_stdx::error::Context;
+use coffer_stdx::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the storage.
+    Up,
+    /// From it.
+    Down,
+}
+
+/// The arguments of one call.
+type Arguments = fn(call: &Call<'_>) -> Vec<String>;
+
+/// Another program.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// For the table.
+    pub(crate) name: String,
+    program: PathBuf,
+    /// Its settings, credentials among them: never as arguments, which everybody on a machine may read.
+    environment: Vec<(String, String)>,
+    /// The location as it writes it.
+    location: String,
+    arguments: Arguments,
+}
+
+/// What an argument list is made from.
+#[derive(Debug)]
+struct Call<'a> {
+    way: Way,
+    local: &'a Path,
+    /// Location and folder.
+    remote: String,
+    streams: usize,
+}
+
+/// The wanted peers for the location's kind of storage.
+pub(crate) fn find(args: &StoreBenchArgs) -> Result<Vec<Peer>> {
+    let scheme = args.location.split("://").next().unwrap_or_default();
+    args.peers
+        .iter()
+        .filter(|name| !name.is_empty())
+        .map(|name| match scheme {
+            "s3" => s3::peer(name, args),
+            _ => Err(Error::not_supported(format!("no peer is known for the location '{}'", args.location))),
+        })
+        .collect()
+}
+
+/// A program in `--peers-dir`, else on PATH.
+fn program(name: &str, args: &StoreBenchArgs) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = args.peers_dir.iter().cloned().chain(std::env::split_paths(&path));
+    dirs.map(|dir| dir.join(name)).find(|file| file.is_file()).ok_or_else(|| {
+        Error::not_found(format!(
+            "program {name} is not there: tests/servers/peers DIR installs it, --peers-dir DIR/bin"
+        ))
+    })
+}
+
+impl Peer {
+    /// Carry the files into `folder`.
+    pub(crate) async fn upload(&self, load: &Load, folder: &str) -> Result<()> {
+        self.call(Way::Up, &load.files.dir, folder, load.streams).await
+    }
+
+    /// Carry them back.
+    pub(crate) async fn download(&self, load: &Load, folder: &str, target: &Path) -> Result<()> {
+        self.call(Way::Down, target, folder, load.streams).await
+    }
+
+    async fn call(&self, way: Way, local: &Path, folder: &str, streams: usize) -> Result<()> {
+        let call = Call { way, local, remote: format!("{}/{folder}", self.location), streams };
+        let mut command = Command::new(&self.program);
+        command.args((self.arguments)(&call)).envs(self.environment.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let output = command.output().await.context(|| format!("run {}", self.program.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        Err(Error::unavailable(format!("{} ended with {}: {last}", self.name, output.status)))
+    }
+}

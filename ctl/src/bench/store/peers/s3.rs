@@ -1,0 +1,68 @@
+//! s5cmd, rclone and the AWS command line against an S3 location.
+
+use super::{Call, Peer, Way, program};
+use crate::cli::StoreBenchArgs;
+use coffer_stdx::{Error, Result};
+
+pub(super) fn peer(name: &str, args: &StoreBenchArgs) -> Result<Peer> {
+    let property = |name: &str| {
+        let found = args.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        found.ok_or_else(|| Error::invalid(format!("peers need the property {name}")))
+    };
+    let (endpoint, key, secret) = (property("s3.endpoint")?, property("s3.access_key")?, property("s3.secret_key")?);
+    let region = property("s3.region").unwrap_or_else(|_| "us-east-1".to_owned());
+    let bucket = args.location.trim_start_matches("s3://").trim_end_matches('/').to_owned();
+    let (program_name, location, arguments): (_, _, super::Arguments) = match name {
+        "s5cmd" => ("s5cmd", format!("s3://{bucket}"), s5cmd),
+        "rclone" => ("rclone", format!(":s3:{bucket}"), rclone),
+        "awscli" | "aws" => ("aws", format!("s3://{bucket}"), awscli),
+        other => return Err(Error::invalid(format!("peer '{other}' is unknown: s5cmd, rclone, awscli"))),
+    };
+    let environment = [
+        ("AWS_ACCESS_KEY_ID", key.as_str()),
+        ("AWS_SECRET_ACCESS_KEY", &secret),
+        ("AWS_REGION", &region),
+        ("AWS_DEFAULT_REGION", &region),
+        ("AWS_ENDPOINT_URL", &endpoint),
+        ("S3_ENDPOINT_URL", &endpoint),
+        ("RCLONE_CONFIG", "/dev/null"),
+        ("RCLONE_S3_PROVIDER", "Ceph"),
+        ("RCLONE_S3_ENDPOINT", &endpoint),
+        ("RCLONE_S3_REGION", &region),
+        ("RCLONE_S3_ACCESS_KEY_ID", &key),
+        ("RCLONE_S3_SECRET_ACCESS_KEY", &secret),
+        ("RCLONE_S3_NO_CHECK_BUCKET", "true"),
+    ];
+    let environment = environment.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    Ok(Peer { name: name.to_owned(), program: program(program_name, args)?, environment, location, arguments })
+}
+
+fn s5cmd(call: &Call<'_>) -> Vec<String> {
+    let local = call.local.display();
+    let paths = match call.way {
+        Way::Up => [format!("{local}/*"), format!("{}/", call.remote)],
+        Way::Down => [format!("{}/*", call.remote), format!("{local}/")],
+    };
+    // As it comes: 256 workers.
+    ["--log", "error", "cp"].into_iter().map(str::to_owned).chain(paths).collect()
+}
+
+fn rclone(call: &Call<'_>) -> Vec<String> {
+    let local = call.local.display().to_string();
+    let paths = match call.way {
+        Way::Up => [local, call.remote.clone()],
+        Way::Down => [call.remote.clone(), local],
+    };
+    let transfers = call.streams.to_string();
+    let options = ["copy", "--transfers", &transfers, "--checkers", &transfers];
+    options.into_iter().map(str::to_owned).chain(paths).collect()
+}
+
+fn awscli(call: &Call<'_>) -> Vec<String> {
+    let local = call.local.display().to_string();
+    let paths = match call.way {
+        Way::Up => [local, call.remote.clone()],
+        Way::Down => [call.remote.clone(), local],
+    };
+    ["s3", "cp", "--recursive", "--only-show-errors"].into_iter().map(str::to_owned).chain(paths).collect()
+}
