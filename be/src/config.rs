@@ -17,6 +17,8 @@ pub struct Config {
     pub http_listen: String,
     /// Directories below which `file://` repositories may lie that are opened without a broker. Default: none.
     pub local_roots: Vec<PathBuf>,
+    /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` repositories without a broker. Default: none.
+    pub conf_dir: Option<PathBuf>,
     /// Logs on standard error.
     pub log: LogConfig,
     /// Memory for rows of running loads that are not in files yet, all loads together, MiB; more go to disk first.
@@ -53,6 +55,7 @@ impl Default for Config {
             grpc_listen: "0.0.0.0:9050".to_owned(),
             http_listen: "0.0.0.0:8040".to_owned(),
             local_roots: Vec::new(),
+            conf_dir: None,
             log: LogConfig::default(),
             load_memory_mib: 64,
             max_loads: 64,

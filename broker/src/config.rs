@@ -15,6 +15,8 @@ pub struct Config {
     pub http_listen: String,
     /// Directories of this host, mounted file systems among them, below which `file://` locations may lie. Default: none.
     pub local_roots: Vec<PathBuf>,
+    /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` locations. Default: that of the configuration file.
+    pub conf_dir: Option<PathBuf>,
     /// Memory for bytes on their way, shared by all streams, MiB; what does not fit waits. Default 128, at least 16.
     pub memory_budget_mib: u64,
     /// Serve `null://` locations, which throw away what is put there: for measurements. Default false.
@@ -38,6 +40,7 @@ impl Default for Config {
             listen: "0.0.0.0:8000".to_owned(),
             http_listen: "0.0.0.0:8001".to_owned(),
             local_roots: Vec::new(),
+            conf_dir: None,
             memory_budget_mib: 128,
             allow_null: false,
             drain_seconds: 30,

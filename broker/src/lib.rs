@@ -78,7 +78,7 @@ impl Bound {
             parts: parts.clone(),
         };
         let pace = Pace::new(config.max_upload_bytes_per_second, config.max_download_bytes_per_second);
-        let access = LocalAccess { roots: config.local_roots.clone() };
+        let access = LocalAccess { roots: config.local_roots.clone(), conf_dir: config.conf_dir.clone() };
         let stores = Arc::new(Stores::new(access, config.allow_null, parts.clone(), metrics.clone()));
         let pages = http::Pages {
             metrics: metrics.clone(),

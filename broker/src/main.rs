@@ -5,7 +5,7 @@ use coffer_broker::config::Config;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result, config, telemetry};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Coffer broker: an object store proxy over gRPC.
@@ -28,7 +28,9 @@ struct Arguments {
 
 impl Arguments {
     fn config(self) -> Result<Config> {
+        let beside = self.config.as_deref().and_then(Path::parent).map(Path::to_owned);
         let mut config: Config = self.config.map_or_else(|| Ok(Config::default()), |path| config::load(&path))?;
+        config.conf_dir = config.conf_dir.or(beside);
         config.listen = self.listen.unwrap_or(config.listen);
         config.http_listen = self.http_listen.unwrap_or(config.http_listen);
         config.local_roots.extend(self.local_roots);

@@ -69,6 +69,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Directories below which a repository `WITH LOCAL` may live. Empty (the default) refuses such repositories.
     pub local_roots: Vec<PathBuf>,
+    /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` repositories without a broker. Default: none.
+    pub conf_dir: Option<PathBuf>,
     /// Level and shape of log lines. Default level `info,openraft=warn`.
     pub log: LogConfig,
 
@@ -123,6 +125,7 @@ impl Default for Config {
             http_listen: any(8030),
             grpc_listen: any(9010),
             local_roots: Vec::new(),
+            conf_dir: None,
             log: LogConfig { level: "info,openraft=warn".to_owned(), ..LogConfig::default() },
             audit_log: true,
             audit_dir: PathBuf::new(),

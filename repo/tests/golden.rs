@@ -20,7 +20,7 @@ fn golden() -> PathBuf {
 }
 
 fn store(dir: PathBuf) -> Arc<dyn Store> {
-    Arc::new(LocalStore::open(&dir, &LocalAccess { roots: vec![dir.clone()] }).unwrap())
+    Arc::new(LocalStore::open(&dir, &LocalAccess { roots: vec![dir.clone()], ..LocalAccess::default() }).unwrap())
 }
 
 async fn write(store: Arc<dyn Store>) -> Repository {

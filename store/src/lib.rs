@@ -10,7 +10,8 @@
 //! - memory is bounded, whatever the size of an object and the length of a listing.
 //!
 //! Which backend serves a location is decided in [`open`] alone. The modules, bottom to top:
-//! `path`, `body`, `budget`, `rate` | `memory`, `local`, `s3`, `null`, `remote` | `retrying`, `limited`, `faulty` | `open` | `suite`.
+//! `path`, `body`, `budget`, `rate` | `memory`, `local`, `s3`, `hdfs`, `null`, `remote` | `retrying`, `limited`, `faulty` |
+//! `open` | `suite`.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use std::pin::Pin;
 pub mod body;
 pub mod budget;
 pub mod faulty;
+pub mod hdfs;
 pub mod limited;
 pub mod local;
 pub mod memory;
@@ -118,9 +120,11 @@ pub struct PutOptions {
     pub length_hint: Option<u64>,
 }
 
-/// What this process lets a location on its own disks reach.
+/// What this process lets a location on its own disks reach, and what lies there for other locations.
 #[derive(Debug, Clone, Default)]
 pub struct LocalAccess {
     /// Directories below which `file://` locations may lie; empty: none may.
     pub roots: Vec<PathBuf>,
+    /// The folder with `core-site.xml` and `hdfs-site.xml`, for `hdfs://` locations.
+    pub conf_dir: Option<PathBuf>,
 }

@@ -255,7 +255,7 @@ mod tests {
     use coffer_stdx::ErrorKind;
 
     fn access(root: &Path) -> LocalAccess {
-        LocalAccess { roots: vec![root.to_owned()] }
+        LocalAccess { roots: vec![root.to_owned()], ..LocalAccess::default() }
     }
 
     #[test]

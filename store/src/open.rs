@@ -1,5 +1,6 @@
 //! A storage description becomes a store: the only place that names backends.
 
+use crate::hdfs::HdfsStore;
 use crate::limited::Limited;
 use crate::local::LocalStore;
 use crate::rate::Limits;
@@ -45,12 +46,16 @@ fn direct(spec: &StorageSpec, access: &LocalAccess, parts: &Budget) -> Result<Ar
             let s3 = S3Store::open(spec, parts)?;
             Ok(Arc::new(Retrying::new(Arc::new(s3), S3Store::RETRY)))
         }
+        Some(("hdfs", _)) => {
+            let hdfs = HdfsStore::open(spec, access, parts)?;
+            Ok(Arc::new(Retrying::new(Arc::new(hdfs), HdfsStore::RETRY)))
+        }
         Some(("null", _)) => Err(Error::not_supported(format!(
             "location '{location}' is for measurements; a broker serves it when its option allow_null is true"
         ))),
         Some((scheme, _)) => Err(Error::not_supported(format!("location '{location}': {scheme} is not supported yet"))),
         None => Err(Error::invalid(format!(
-            "location '{location}' is not understood; write file:///directory or s3://bucket/prefix"
+            "location '{location}' is not understood; write file:///directory, s3://bucket/prefix or hdfs://host:port/folder"
         ))),
     }
 }
@@ -81,7 +86,7 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_says_why() {
         let dir = tempfile::tempdir().unwrap();
-        let access = LocalAccess { roots: vec![dir.path().to_owned()] };
+        let access = LocalAccess { roots: vec![dir.path().to_owned()], ..LocalAccess::default() };
         let inside = format!("file://{}/r", dir.path().display());
         open(&spec(&inside, &[]), &access).unwrap();
         open(&spec(inside.trim_start_matches("file://"), &[]), &access).unwrap();
@@ -89,7 +94,8 @@ mod tests {
             (spec(&inside, &[("username", "u")]), ErrorKind::Invalid, "property 'username' is unknown"),
             (spec("file://host/dir", &[]), ErrorKind::Invalid, "absolute path"),
             (spec("/etc", &[]), ErrorKind::Denied, "local_roots"),
-            (spec("hdfs://nn:8020/x", &[]), ErrorKind::NotSupported, "hdfs is not supported yet"),
+            (spec("gs://bucket/x", &[]), ErrorKind::NotSupported, "gs is not supported yet"),
+            (spec("hdfs://nn:x/", &[]), ErrorKind::Invalid, "malformed port 'x'"),
             (spec("s3://bucket", &[("s3.nonsense", "1")]), ErrorKind::Invalid, "'s3.nonsense' is unknown"),
             (spec("null://", &[]), ErrorKind::NotSupported, "allow_null"),
             (spec("nonsense", &[]), ErrorKind::Invalid, "not understood"),

@@ -22,7 +22,7 @@ async fn local() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let at = |location: String, root: PathBuf| {
         let spec = StorageSpec { location, ..StorageSpec::default() };
-        open(&spec, &LocalAccess { roots: vec![root] })
+        open(&spec, &LocalAccess { roots: vec![root], ..LocalAccess::default() })
     };
     let store = at(format!("file://{}/r", dir.path().display()), dir.path().to_owned())?;
     // The kernel lets nobody make files here, not even root.

@@ -26,7 +26,7 @@ use std::path::Path;
 /// Open the repository that a task names.
 async fn open(ctx: &TaskContext, storage: Option<&v1::StorageSpec>, name: &str) -> Result<Repository> {
     let storage = storage.ok_or_else(|| Error::bug(format!("task {} has no storage", ctx.id)))?;
-    let access = LocalAccess { roots: ctx.config.local_roots.clone() };
+    let access = LocalAccess { roots: ctx.config.local_roots.clone(), conf_dir: ctx.config.conf_dir.clone() };
     Repository::open(coffer_store::open(storage, &access)?, name).await
 }
 

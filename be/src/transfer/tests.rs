@@ -62,7 +62,8 @@ impl Backend {
     }
 
     fn store(&self) -> Arc<dyn Store> {
-        coffer_store::open(&self.storage(), &LocalAccess { roots: vec![self.repo()] }).unwrap()
+        coffer_store::open(&self.storage(), &LocalAccess { roots: vec![self.repo()], ..LocalAccess::default() })
+            .unwrap()
     }
 
     /// One load: rows for some tablets, the next version for all.

@@ -119,7 +119,10 @@ fn open(args: &StoreBenchArgs, brokers: &[String], dir: &Path) -> Result<Arc<dyn
         brokers: brokers.to_vec(),
         ..StorageSpec::default()
     };
-    coffer_store::open(&spec, &LocalAccess { roots: vec![dir.to_owned(), PathBuf::from("/tmp")] })
+    coffer_store::open(
+        &spec,
+        &LocalAccess { roots: vec![dir.to_owned(), PathBuf::from("/tmp")], ..LocalAccess::default() },
+    )
 }
 
 async fn reachable(store: &Arc<dyn Store>) -> Result<()> {

@@ -105,7 +105,10 @@ async fn look(meta: &Meta, backends: &Backends, repository: &Repository) {
     let opening = async {
         let mut spec = meta.view(|state| backends.storage(state, repository, (&config.host, 0)))?;
         spec.patience_ms = u32::try_from(LOOK_WITHIN.as_millis()).unwrap_or(u32::MAX) / 2;
-        let store = coffer_store::open(&spec, &LocalAccess { roots: config.local_roots.clone() })?;
+        let store = coffer_store::open(
+            &spec,
+            &LocalAccess { roots: config.local_roots.clone(), conf_dir: config.conf_dir.clone() },
+        )?;
         coffer_repo::Repository::open(store, &repository.remote_name).await.map(|_| ())
     };
     let late = || Error::timeout(format!("no answer within {} s", LOOK_WITHIN.as_secs()));

@@ -40,7 +40,9 @@ impl Place {
         let meta = Meta::in_memory();
         let location = format!("file://{}", dir.path().display());
         let spec = coffer_proto::v1::StorageSpec { location: location.clone(), ..Default::default() };
-        let store = coffer_store::open(&spec, &LocalAccess { roots: config.local_roots.clone() }).unwrap();
+        let store =
+            coffer_store::open(&spec, &LocalAccess { roots: config.local_roots.clone(), ..LocalAccess::default() })
+                .unwrap();
         Repository::create(Arc::clone(&store), "r", 1).await.unwrap();
         let addresses = vec![("be1".to_owned(), 9050)];
         meta.propose(Command::AddBackends { addresses, now_ms: 1 }).await.unwrap();

@@ -106,7 +106,7 @@ impl Runner {
 
     async fn open(&self, repository: RepositoryId) -> Result<Repository> {
         let (spec, name) = self.storage(repository, None, 0)?;
-        let access = LocalAccess { roots: self.config.local_roots.clone() };
+        let access = LocalAccess { roots: self.config.local_roots.clone(), conf_dir: self.config.conf_dir.clone() };
         Repository::open(coffer_store::open(&spec, &access)?, &name).await
     }
 

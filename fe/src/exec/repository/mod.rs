@@ -36,7 +36,10 @@ const ENDPOINTS: [&str; 5] = ["s3.endpoint", "AWS_ENDPOINT", "bos_endpoint", "fs
 fn store(context: &Context, repository: &Repository) -> Result<Arc<dyn Store>> {
     let mut spec = context.meta.view(|state| context.backends.storage(state, repository, (&context.config.host, 0)))?;
     spec.patience_ms = PATIENCE_MS;
-    coffer_store::open(&spec, &LocalAccess { roots: context.config.local_roots.clone() })
+    coffer_store::open(
+        &spec,
+        &LocalAccess { roots: context.config.local_roots.clone(), conf_dir: context.config.conf_dir.clone() },
+    )
 }
 
 /// Open a repository of the catalog. Callers put it [`within`] a limit.

@@ -1,0 +1,270 @@
+//! Which DataNode a write failed at. hdfs-native reports "connection refused" without an address, and does not show
+//! where a block was to go; so after a failure the NameNode is asked for the locations of the file's last block, in a
+//! few lines of Hadoop's RPC, and each of them is tried. With Kerberos the question is not asked: the message then names
+//! the cluster only.
+
+use super::pool::Cluster;
+use super::settings::ClusterSettings;
+use coffer_stdx::Error;
+use prost::Message;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// For the question to one NameNode.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
+/// For one connection to a DataNode.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Largest answer, bytes.
+const ANSWER_BYTES: usize = 1 << 20;
+/// DataNodes tried.
+const MOST_DATANODES: usize = 8;
+
+const PROTOCOL: &str = "org.apache.hadoop.hdfs.protocol.ClientProtocol";
+/// "hrpc", version 9, service class 0, no authentication.
+const PREAMBLE: &[u8] = b"hrpc\x09\x00\x00";
+const CONTEXT_CALL: i32 = -3;
+
+/// `error` with the DataNodes that are to blame, when they can be found. `path` is the file that was being written.
+pub(super) async fn explain(cluster: &Cluster, path: &str, error: Error) -> Error {
+    let settings = &cluster.settings;
+    let cause = match settings.kerberos {
+        None => tried(settings, path).await,
+        Some(_) => Some(
+            "a DataNode failed: set dfs.data.transfer.protection as the cluster's hdfs-site.xml has it; when DataNodes \
+             announce addresses that cannot be reached from here, set dfs.client.use.datanode.hostname = true"
+                .to_owned(),
+        ),
+    };
+    match cause {
+        Some(cause) => Error::new(error.kind(), format!("{}; {cause}", error.message())),
+        None => error,
+    }
+}
+
+/// What each DataNode of the file's last block says to a connection.
+async fn tried(settings: &ClusterSettings, path: &str) -> Option<String> {
+    let mut nodes = None;
+    for namenode in &settings.namenodes {
+        nodes = timeout(ASK_WITHIN, ask(settings, &namenode.address, path)).await.ok().flatten();
+        if nodes.is_some() {
+            break;
+        }
+    }
+    let nodes: Vec<DatanodeId> = nodes?.into_iter().take(MOST_DATANODES).collect();
+    let tries = nodes.iter().map(|node| describe(node, settings.by_hostname()));
+    let said: Vec<String> = futures::future::join_all(tries).await;
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+async fn describe(node: &DatanodeId, by_hostname: bool) -> String {
+    let (by_ip, by_name) =
+        (format!("{}:{}", node.ip_addr, node.xfer_port), format!("{}:{}", node.host_name, node.xfer_port));
+    let (used, other) = if by_hostname { (&by_name, &by_ip) } else { (&by_ip, &by_name) };
+    let Err(cause) = connects(used).await else { return format!("DataNode {used} accepts connections") };
+    let advice = match (used != other && connects(other).await.is_ok(), by_hostname) {
+        (true, false) => format!("; it is reached as {other}: set dfs.client.use.datanode.hostname = true"),
+        (true, true) => format!("; it is reached as {other}: set dfs.client.use.datanode.hostname = false"),
+        (false, false) => format!(
+            "; is it running? When its address cannot be reached from here but its name {} can, set \
+             dfs.client.use.datanode.hostname = true",
+            node.host_name
+        ),
+        (false, true) => "; is it running, and does its name lead to it from here?".to_owned(),
+    };
+    format!("DataNode {used} ({}) cannot be reached: {cause}{advice}", node.host_name)
+}
+
+async fn connects(address: &str) -> Result<(), String> {
+    match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", CONNECT_WITHIN.as_secs())),
+    }
+}
+
+/// Ask a NameNode where the last block of a file is, or is to be.
+async fn ask(settings: &ClusterSettings, address: &str, path: &str) -> Option<Vec<DatanodeId>> {
+    let mut connection = TcpStream::connect(address).await.ok()?;
+    let mut sent = PREAMBLE.to_vec();
+    let client: Vec<u8> = Uuid::new_v4().as_bytes().to_vec();
+    let user = UserInformation { effective_user: settings.user.clone().or_else(own_user) };
+    let context = ConnectionContext { user: Some(user), protocol: Some(PROTOCOL.to_owned()) };
+    frame(&mut sent, &[&header(&client, CONTEXT_CALL), &context.encode_length_delimited_to_vec()]);
+    let method = RequestHeader { method: "getBlockLocations".to_owned(), protocol: PROTOCOL.to_owned(), version: 1 };
+    let request = BlockLocationsRequest { path: path.to_owned(), offset: 0, length: i64::MAX as u64 };
+    let parts = [header(&client, 0), method.encode_length_delimited_to_vec(), request.encode_length_delimited_to_vec()];
+    frame(&mut sent, &[&parts[0], &parts[1], &parts[2]]);
+    connection.write_all(&sent).await.ok()?;
+    let length = connection.read_u32().await.ok()? as usize;
+    if length > ANSWER_BYTES {
+        return None;
+    }
+    let mut answer = vec![0; length];
+    connection.read_exact(&mut answer).await.ok()?;
+    located(&answer)
+}
+
+fn located(answer: &[u8]) -> Option<Vec<DatanodeId>> {
+    let mut answer = answer;
+    let header = ResponseHeader::decode_length_delimited(&mut answer).ok()?;
+    if header.status != 0 {
+        return None;
+    }
+    let blocks = BlockLocationsResponse::decode_length_delimited(&mut answer).ok()?.blocks?;
+    let block = blocks.last.or_else(|| blocks.blocks.into_iter().next_back())?;
+    Some(block.nodes.into_iter().filter_map(|node| node.id).collect())
+}
+
+/// Who this process is, as Hadoop's client and hdfs-native see it.
+fn own_user() -> Option<String> {
+    std::env::var("HADOOP_USER_NAME").or_else(|_| std::env::var("USER")).ok().or_else(|| Some("root".to_owned()))
+}
+
+fn header(client: &[u8], call: i32) -> Vec<u8> {
+    let header = RequestHead { kind: 2, operation: 0, call, client: client.to_vec(), retry: -1 };
+    header.encode_length_delimited_to_vec()
+}
+
+/// Append a message of these parts, with its length.
+fn frame(sent: &mut Vec<u8>, parts: &[&[u8]]) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    sent.extend_from_slice(&(length as u32).to_be_bytes());
+    parts.iter().for_each(|part| sent.extend_from_slice(part));
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RequestHead {
+    #[prost(int32, tag = "1")]
+    kind: i32,
+    #[prost(int32, tag = "2")]
+    operation: i32,
+    #[prost(sint32, required, tag = "3")]
+    call: i32,
+    #[prost(bytes = "vec", required, tag = "4")]
+    client: Vec<u8>,
+    #[prost(sint32, tag = "5")]
+    retry: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UserInformation {
+    #[prost(string, optional, tag = "1")]
+    effective_user: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ConnectionContext {
+    #[prost(message, optional, tag = "2")]
+    user: Option<UserInformation>,
+    #[prost(string, optional, tag = "3")]
+    protocol: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RequestHeader {
+    #[prost(string, required, tag = "1")]
+    method: String,
+    #[prost(string, required, tag = "2")]
+    protocol: String,
+    #[prost(uint64, required, tag = "3")]
+    version: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BlockLocationsRequest {
+    #[prost(string, required, tag = "1")]
+    path: String,
+    #[prost(uint64, required, tag = "2")]
+    offset: u64,
+    #[prost(uint64, required, tag = "3")]
+    length: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResponseHeader {
+    #[prost(uint32, required, tag = "1")]
+    call: u32,
+    #[prost(int32, required, tag = "2")]
+    status: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BlockLocationsResponse {
+    #[prost(message, optional, tag = "1")]
+    blocks: Option<LocatedBlocks>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LocatedBlocks {
+    #[prost(message, repeated, tag = "2")]
+    blocks: Vec<LocatedBlock>,
+    #[prost(message, optional, tag = "4")]
+    last: Option<LocatedBlock>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LocatedBlock {
+    #[prost(message, repeated, tag = "3")]
+    nodes: Vec<DatanodeInfo>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DatanodeInfo {
+    #[prost(message, optional, tag = "1")]
+    id: Option<DatanodeId>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DatanodeId {
+    #[prost(string, required, tag = "1")]
+    ip_addr: String,
+    #[prost(string, required, tag = "2")]
+    host_name: String,
+    #[prost(uint32, required, tag = "4")]
+    xfer_port: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_tells_the_datanodes() {
+        let node = |port| DatanodeInfo {
+            id: Some(DatanodeId { ip_addr: "10.0.0.1".to_owned(), host_name: "dn".to_owned(), xfer_port: port }),
+        };
+        let block = |port| LocatedBlock { nodes: vec![node(port)] };
+        let answer = |status, last| {
+            let blocks = LocatedBlocks { blocks: vec![block(1), block(2)], last };
+            let mut bytes = ResponseHeader { call: 0, status }.encode_length_delimited_to_vec();
+            bytes.extend(BlockLocationsResponse { blocks: Some(blocks) }.encode_length_delimited_to_vec());
+            bytes
+        };
+        let port = |bytes: Vec<u8>| located(&bytes).map(|nodes| nodes[0].xfer_port);
+        assert_eq!(port(answer(0, Some(block(3)))), Some(3));
+        assert_eq!(port(answer(0, None)), Some(2));
+        assert_eq!(port(answer(1, None)), None);
+        assert_eq!(located(b"nonsense"), None);
+    }
+
+    #[tokio::test]
+    async fn a_datanode_that_is_reached_by_name_only_gets_that_advice() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let xfer_port = u32::from(listener.local_addr().unwrap().port());
+        let node = |ip: &str, host: &str| DatanodeId { ip_addr: ip.to_owned(), host_name: host.to_owned(), xfer_port };
+        // Nobody listens on 127.0.0.2, as the listener took one address only.
+        let said = describe(&node("127.0.0.2", "127.0.0.1"), false).await;
+        assert!(said.contains(&format!("DataNode 127.0.0.2:{xfer_port} (127.0.0.1) cannot be reached")), "{said}");
+        assert!(said.contains("set dfs.client.use.datanode.hostname = true"), "{said}");
+        let said = describe(&node("127.0.0.1", "127.0.0.2"), true).await;
+        assert!(said.contains("set dfs.client.use.datanode.hostname = false"), "{said}");
+        let said = describe(&node("127.0.0.1", "dn"), false).await;
+        assert!(said.contains("accepts connections"), "{said}");
+        drop(listener);
+        let said = describe(&node("127.0.0.1", "127.0.0.1"), false).await;
+        assert!(said.contains("is it running?"), "{said}");
+    }
+}
