@@ -89,8 +89,9 @@ async fn kerberos_by_keytab() -> Result<()> {
         assert!(read_all(&*store, "a/b", u64::MAX).await? == bytes);
         store.delete("a", true).await?;
     }
+    let error = behind(&broker, location.clone(), &[])?.stat("a").await.unwrap_err();
+    assert!(error.message().contains("wants Kerberos (set hadoop.security.authentication = kerberos"), "{error}");
     for (properties, says) in [
-        (vec![], "wants Kerberos: set hadoop.security.authentication = kerberos"),
         (vec![secure], "set kerberos_principal and kerberos_keytab"),
         (
             vec![secure, principal, ("kerberos_keytab", "/no/such.keytab")],

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// A running HDFS.
 #[derive(Debug)]
-pub struct Hdfs {
+pub(crate) struct Hdfs {
     facts: BTreeMap<String, String>,
     pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     child: Child,
@@ -24,7 +24,7 @@ fn script() -> PathBuf {
 impl Hdfs {
     /// Start a variant with its options, `"simple --datanodes 3"`; `None` when HDFS is not installed on this machine,
     /// which is said, and is a failure where `CI` is set.
-    pub fn start(test: &str, variant: &str) -> std::io::Result<Option<Hdfs>> {
+    pub(crate) fn start(test: &str, variant: &str) -> std::io::Result<Option<Hdfs>> {
         if !Command::new(script()).arg("installed").status()?.success() {
             let reason = "HDFS is not installed (tests/servers/hdfs install)";
             assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "{test}: {reason}");
@@ -54,12 +54,12 @@ impl Hdfs {
     }
 
     /// What the script told about the cluster, such as the address of `nn1`.
-    pub fn fact(&self, name: &str) -> &str {
+    pub(crate) fn fact(&self, name: &str) -> &str {
         self.facts.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.facts))
     }
 
     /// A command of the script's `run`; what it answered.
-    pub fn tell(&self, command: &str) -> std::io::Result<String> {
+    pub(crate) fn tell(&self, command: &str) -> std::io::Result<String> {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         let (input, output) = &mut *pipes;
         writeln!(input, "{command}")?;
@@ -72,7 +72,7 @@ impl Hdfs {
     }
 
     /// A folder that everybody may write to.
-    pub fn folder(&self, path: &str) -> std::io::Result<()> {
+    pub(crate) fn folder(&self, path: &str) -> std::io::Result<()> {
         self.tell(&format!("web PUT {path} op=MKDIRS&permission=777")).map(drop)
     }
 }

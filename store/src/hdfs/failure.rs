@@ -91,6 +91,12 @@ fn connection(cluster: &ClusterSettings, error: &io::Error) -> (ErrorKind, Strin
             "; nothing listens there: is this the RPC port of a running NameNode \
                                              (that of fs.defaultFS, not the one of its web page)?"
         }
+        // The library keeps the refusal of a cluster that wants Kerberos to itself.
+        io::ErrorKind::ConnectionAborted if cluster.kerberos.is_none() => {
+            "; it closed the connection: it is stopping, it wants Kerberos (set hadoop.security.authentication = kerberos, \
+             kerberos_principal and kerberos_keytab), or this is not the RPC port of a NameNode (that of fs.defaultFS, not \
+             the one of its web page)"
+        }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset => {
             "; it closed the connection: it is stopping, or this is not the RPC port of a NameNode (that of \
              fs.defaultFS, not the one of its web page)"
