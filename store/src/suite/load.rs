@@ -108,7 +108,8 @@ pub(super) async fn at_once(place: Place) -> Result<()> {
         let (bytes, place) = (bytes.slice(at..at + STREAM_BYTES), place.clone());
         tokio::spawn(async move {
             let name = format!("{at}/x");
-            let options = PutOptions { create_new: false, length_hint: (at % 2 == 0).then_some(STREAM_BYTES as u64) };
+            let options =
+                PutOptions { create_new: false, length_hint: at.is_multiple_of(2).then_some(STREAM_BYTES as u64) };
             let put = place.store.put(&place.path(&name), uneven(bytes.clone()), options).await;
             put.context(|| format!("stream {at}"))?;
             same(&place.get(&name).await?, &bytes, &name)

@@ -56,7 +56,11 @@ impl Files {
     /// For people.
     pub(crate) fn shown(&self) -> String {
         let (count, size) = (self.count, self.size);
-        if size % (1 << 20) == 0 { format!("{count} x {} MiB", size >> 20) } else { format!("{count} x {size} B") }
+        if size.is_multiple_of(1 << 20) {
+            format!("{count} x {} MiB", size >> 20)
+        } else {
+            format!("{count} x {size} B")
+        }
     }
 
     /// Whether `other` holds the same files.
