@@ -45,8 +45,8 @@ async fn round_trip(store: &dyn Store) -> Result<()> {
 }
 
 /// Run the test `child` in a process with these variables and no others that matter.
-async fn run_child(what: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+async fn run_child(what: &str, variables: &[(&str, &str)]) -> Result<Output> {
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
     command.args(["child", "--exact", "--nocapture", "--include-ignored"]).env("COFFER_TEST_CHILD", what);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
@@ -54,7 +54,8 @@ async fn run_child(what: &str, variables: &[(&str, &str)]) -> Output {
     // Neither the user's own files nor the machine's role may decide the outcome.
     command.envs([("AWS_CONFIG_FILE", "/nonexistent"), ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")]);
     command.envs(variables.iter().copied()).kill_on_drop(true);
-    tokio::time::timeout(SOON * 2, command.output()).await.expect("the child ends").unwrap()
+    let ended = tokio::time::timeout(SOON * 2, command.output()).await;
+    Ok(ended.map_err(|_| Error::timeout("the child did not end"))??)
 }
 
 #[tokio::test]
@@ -78,19 +79,20 @@ fn succeeded(output: &Output) {
 }
 
 #[tokio::test]
-async fn keys_come_from_the_environment() {
+async fn keys_come_from_the_environment() -> Result<()> {
     if testing::server("COFFER_TEST_S3", "s3_server::keys_come_from_the_environment").is_none() {
-        return;
+        return Ok(());
     }
     let (key, secret) = (variable("_KEY"), variable("_SECRET"));
     let keys = [("AWS_ACCESS_KEY_ID", key.as_str()), ("AWS_SECRET_ACCESS_KEY", secret.as_str())];
-    succeeded(&run_child("surroundings", &keys).await);
+    succeeded(&run_child("surroundings", &keys).await?);
+    Ok(())
 }
 
 /// A metadata service of a cloud machine, as far as roles go.
-async fn metadata_service(key: String, secret: String) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+async fn metadata_service(key: String, secret: String) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let (key, secret) = (key.clone(), secret.clone());
@@ -127,45 +129,48 @@ async fn metadata_service(key: String, secret: String) -> String {
             });
         }
     });
-    format!("http://{address}")
+    Ok(format!("http://{address}"))
 }
 
 #[tokio::test]
-async fn keys_come_from_the_role_of_the_machine() {
+async fn keys_come_from_the_role_of_the_machine() -> Result<()> {
     if testing::server("COFFER_TEST_S3", "s3_server::keys_come_from_the_role_of_the_machine").is_none() {
-        return;
+        return Ok(());
     }
     // The real server knows no tokens of roles; an empty one is none.
-    let service = metadata_service(variable("_KEY"), variable("_SECRET")).await;
-    succeeded(&run_child("surroundings", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.as_str())]).await);
+    let service = metadata_service(variable("_KEY"), variable("_SECRET")).await?;
+    succeeded(&run_child("surroundings", &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.as_str())]).await?);
+    Ok(())
 }
 
 #[tokio::test]
-async fn without_any_keys_the_error_says_where_they_were_looked_for() {
+async fn without_any_keys_the_error_says_where_they_were_looked_for() -> Result<()> {
     // A metadata service that never answers, as on a machine that is in no cloud.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", silent.local_addr()?);
     let begun = Instant::now();
     let variables = [
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()),
         ("COFFER_TEST_S3", endpoint.as_str()),
         ("COFFER_TEST_S3_BUCKET", "bucket"),
     ];
-    let output = run_child("surroundings", &variables).await;
+    let output = run_child("surroundings", &variables).await?;
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("kind: Denied") && said.contains("no credentials"), "{said}");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    Ok(())
 }
 
 #[tokio::test]
-async fn certificates_are_checked_and_an_authority_can_be_named() {
+async fn certificates_are_checked_and_an_authority_can_be_named() -> Result<()> {
     if testing::server("COFFER_TEST_S3_TLS", "s3_server::certificates_are_checked").is_none() {
-        return;
+        return Ok(());
     }
-    succeeded(&run_child("tls", &[("SSL_CERT_FILE", variable("_CA").as_str())]).await);
-    let refused = run_child("tls", &[("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")]).await;
+    succeeded(&run_child("tls", &[("SSL_CERT_FILE", variable("_CA").as_str())]).await?);
+    let refused = run_child("tls", &[("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")]).await?;
     let said = String::from_utf8_lossy(&refused.stdout);
     assert!(said.contains("kind: Unavailable") && said.contains("SSL_CERT_FILE"), "{said}");
+    Ok(())
 }
 
 #[tokio::test]
