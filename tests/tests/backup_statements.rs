@@ -179,7 +179,8 @@ async fn show_filters_and_the_history_survives_a_restart() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_can_be_dropped_unless_a_job_uses_it() -> Outcome {
-    let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
+    let cluster =
+        Cluster::builder().backends(1).brokers(0).config("fe", "heartbeat_timeout_ms = 60000").start().await?;
     let mut sql = place(&cluster).await?;
     for label in ["s1", "s2"] {
         sql.run(&format!("BACKUP SNAPSHOT d.{label} TO r")).await?;

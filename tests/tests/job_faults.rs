@@ -7,6 +7,8 @@ use coffer_tests::{Cluster, Outcome, Sql, eventually};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// A backend that is frozen for a while is not taken for dead.
+const PATIENT: &str = "heartbeat_timeout_ms = 60000";
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// Database `d` with table `t` of 600 rows, and repository `r`, through the broker when there is one.
@@ -68,7 +70,7 @@ async fn nothing_left(cluster: &Cluster, objects: usize) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_holds_one_moment_whatever_happens_to_its_tables() -> Outcome {
-    let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
+    let cluster = Cluster::builder().backends(1).brokers(0).config("fe", PATIENT).start().await?;
     let mut sql = loaded(&cluster, 1).await?;
     sql.run(&create("d.u", 1, 1)).await?;
     StreamLoad::new(cluster.frontend(), "d", "u").header("label", "u").must_succeed(csv(2, 0, 100)).await?;
@@ -96,7 +98,7 @@ async fn a_backup_holds_one_moment_whatever_happens_to_its_tables() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_wait_for_a_repository_that_is_away_and_say_so() -> Outcome {
-    let cluster = Cluster::builder().backends(1).brokers(1).start().await?;
+    let cluster = Cluster::builder().backends(1).brokers(1).config("fe", PATIENT).start().await?;
     let mut sql = loaded(&cluster, 1).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
     let hold = |statement: String, show: &'static str, state: &'static str| {
@@ -130,7 +132,7 @@ async fn jobs_wait_for_a_repository_that_is_away_and_say_so() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_works_in_every_state_and_leaves_nothing() -> Outcome {
-    let cluster = Cluster::builder().backends(1).brokers(1).start().await?;
+    let cluster = Cluster::builder().backends(1).brokers(1).config("fe", PATIENT).start().await?;
     let mut sql = loaded(&cluster, 1).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
     let be = cluster.node("be-1");
@@ -191,7 +193,7 @@ async fn a_cancel_works_in_every_state_and_leaves_nothing() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_backend_costs_neither_a_backup_nor_a_restore() -> Outcome {
-    let cluster = Cluster::builder().backends(3).brokers(0).start().await?;
+    let cluster = Cluster::builder().backends(3).brokers(0).config("fe", PATIENT).start().await?;
     let mut sql = loaded(&cluster, 2).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
     let lost = cluster.node("be-1");
@@ -217,7 +219,7 @@ async fn a_lost_backend_costs_neither_a_backup_nor_a_restore() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_damage_of_a_repository_ever_gives_a_wrong_row_and_the_object_is_named() -> Outcome {
-    let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
+    let cluster = Cluster::builder().backends(1).brokers(0).config("fe", PATIENT).start().await?;
     let mut sql = loaded(&cluster, 1).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
     sql.run("BACKUP SNAPSHOT d.s TO r").await?;

@@ -5,6 +5,11 @@ use coffer_tests::{Cluster, Outcome, Sql};
 const PARTITIONS: &str = "PARTITION BY RANGE(k) (PARTITION p1 VALUES LESS THAN (\"10\"), \
                           PARTITION p2 VALUES LESS THAN (\"20\"))";
 
+const THREE_PARTITIONS: &str = "PARTITION BY RANGE(k) (PARTITION p1 VALUES LESS THAN (\"10\"), \
+                                PARTITION p2 VALUES LESS THAN (\"20\"), PARTITION p3 VALUES LESS THAN (\"30\"))";
+/// A backend that is frozen for a while is not taken for dead.
+const PATIENT: &str = "heartbeat_timeout_ms = 60000";
+
 fn table(name: &str, columns: &str, partitions: &str, properties: &str) -> String {
     format!(
         "CREATE TABLE {name} ({columns}) {partitions} DISTRIBUTED BY HASH(k) BUCKETS 2 \
@@ -86,11 +91,8 @@ async fn partitions_replace_those_of_the_same_name_and_others_stay() -> Outcome 
 async fn atomic_restore_makes_the_table_what_the_snapshot_holds() -> Outcome {
     let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
     let (mut sql, timestamp) = saved(&cluster).await?;
-    let three = format!("{}, PARTITION p3 VALUES LESS THAN (\"30\"))", PARTITIONS.trim_end_matches(')'));
-    // The brackets of the last bound went with the list.
-    let three = three.replace("(\"20\", PARTITION", "(\"20\"), PARTITION");
     sql.run("DROP TABLE d.a").await?;
-    sql.run(&table("d.a", "k INT, v INT", &three, "")).await?;
+    sql.run(&table("d.a", "k INT, v INT", THREE_PARTITIONS, "")).await?;
     sql.run("INSERT INTO d.a VALUES (5, 5), (25, 25)").await?;
     restore(&mut sql, "d.s FROM r ON (a)", &timestamp, &[]).await?;
     assert_eq!(keys(&mut sql, "d.a").await?, "1 2 11 25");
@@ -136,7 +138,7 @@ async fn cleaning_drops_what_is_not_restored_but_never_what_was_just_restored() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loads_meanwhile_follow_what_the_restore_overwrites() -> Outcome {
-    let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
+    let cluster = Cluster::builder().backends(1).brokers(0).config("fe", PATIENT).start().await?;
     let (mut sql, timestamp) = saved(&cluster).await?;
     let frozen = cluster.node("be-1");
     // Whole table, not allowed.

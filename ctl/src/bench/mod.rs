@@ -24,7 +24,7 @@ use files::Files;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Backups of an empty table.
+/// Backups of an empty table, and there and back again of a small one.
 const EMPTY_ROUNDS: u32 = 5;
 
 /// What was measured, one time per round.
@@ -36,6 +36,7 @@ struct Figures {
     backup: Vec<Duration>,
     restore: Vec<Duration>,
     empty: Vec<Duration>,
+    small: Vec<Duration>,
     sink: (u64, Duration),
     memory: Vec<Vec<String>>,
 }
@@ -95,6 +96,7 @@ async fn measure(args: &BenchArgs, home: &Home, state: &State) -> Result<Figures
         round_trip(&mut session, state, &format!("round_{round}"), &mut figures).await?;
     }
     figures.empty = empty_table(&mut session).await?;
+    figures.small = small_table(&mut session).await?;
     Ok(figures)
 }
 
@@ -139,6 +141,29 @@ async fn empty_table(session: &mut Session) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
+/// BACKUP, wait, RESTORE under another name, wait: what an operator waits for when there is next to nothing to move.
+async fn small_table(session: &mut Session) -> Result<Vec<Duration>> {
+    let create = "CREATE TABLE bench.small_table (k INT) DISTRIBUTED BY HASH(k) BUCKETS 1 \
+                  PROPERTIES (\"replication_num\" = \"1\")";
+    tour::say_and_run(session, create).await?;
+    tour::say_and_run(session, "INSERT INTO bench.small_table VALUES (1), (2), (3)").await?;
+    let mut times = Vec::new();
+    for round in 0..EMPTY_ROUNDS {
+        let backup = format!("BACKUP SNAPSHOT bench.small_{round} TO bench_repo ON (small_table)");
+        let mut took = timed(session, &backup, "SHOW BACKUP FROM bench").await?;
+        let show = format!("SHOW SNAPSHOT ON bench_repo WHERE SNAPSHOT = \"small_{round}\"");
+        let rows = session.query(&show).await?;
+        let timestamp = rows.first().map(|row| row.get("Timestamp").to_owned()).unwrap_or_default();
+        let restore = format!(
+            "RESTORE SNAPSHOT bench.small_{round} FROM bench_repo ON (small_table AS small_{round}) \
+             PROPERTIES (\"backup_timestamp\" = \"{timestamp}\")"
+        );
+        took += timed(session, &restore, "SHOW RESTORE FROM bench").await?;
+        times.push(took);
+    }
+    Ok(times)
+}
+
 fn forget_peaks(state: &State) -> Result<()> {
     state.processes.iter().filter_map(|node| node.process).try_for_each(|process| process.forget_peak())
 }
@@ -172,6 +197,7 @@ fn print(figures: &Figures) {
         String::new(),
     ]);
     rows.push(vec!["BACKUP, empty table".to_owned(), seconds(&figures.empty), String::new(), String::new()]);
+    rows.push(vec!["BACKUP and RESTORE, 3 rows".to_owned(), seconds(&figures.small), String::new(), String::new()]);
     screen::line(&format!("\n{} files, {:.1} MB, one replica each", figures.files, figures.bytes as f64 / 1e6));
     screen::line(&screen::table(&["what", "seconds", "median rate", "of cp"], &rows));
     screen::line(&format!("\n{}", screen::table(&["process", "during", "peak memory"], &figures.memory)));
