@@ -39,9 +39,9 @@ fn files(dir: &Path) -> anyhow::Result<Vec<(PathBuf, u64, std::time::SystemTime)
 }
 
 fn info_file(repos: &Path) -> anyhow::Result<PathBuf> {
-    let all = files(repos)?.into_iter().map(|(path, _, _)| path);
+    let mut all = files(repos)?.into_iter().map(|(path, _, _)| path);
     let is_info = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("__info_"));
-    all.into_iter().find(is_info).context("no info file")
+    all.find(is_info).context("no info file")
 }
 
 #[tokio::test(flavor = "multi_thread")]

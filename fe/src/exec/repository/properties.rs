@@ -51,7 +51,7 @@ pub(super) fn refuse_removal(properties: &mut Properties) -> Result<()> {
 /// `1048576`, `512K`, `100M`, `2G` (of 1024); 0 lifts the limit.
 fn bytes_per_second(key: &str, text: &str) -> Result<u64> {
     let text = text.trim();
-    let (digits, shift) = match text.chars().last().map(|last| last.to_ascii_uppercase()) {
+    let (digits, shift) = match text.chars().next_back().map(|last| last.to_ascii_uppercase()) {
         Some('K') => (&text[..text.len() - 1], 10),
         Some('M') => (&text[..text.len() - 1], 20),
         Some('G') => (&text[..text.len() - 1], 30),
