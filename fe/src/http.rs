@@ -77,30 +77,32 @@ async fn metrics_page(State(pages): State<Arc<Pages>>) -> Response {
 
 fn seen(context: &Context) -> Seen {
     let count = |number: usize| number as u64;
-    context.meta.view(|state| {
-        let tables = || state.databases.values().flat_map(|database| database.tables.values());
-        let backups = state.backups.values().filter(|job| !job.state.is_over()).count();
-        let restores = state.restores.values().filter(|job| !job.state.is_over()).count();
-        let open = state.transactions.values().filter(|transaction| !transaction.state.is_over()).count();
-        let backends = state.backends.keys().filter(|id| context.backends.alive(**id)).count();
-        let brokers = state.brokers.iter().flat_map(|(name, group)| {
-            group
-                .addresses
-                .iter()
-                .filter(|address| context.backends.broker_status(name, address).is_some_and(|status| status.alive))
-        });
-        Seen {
-            applied: *context.meta.applied().borrow(),
-            leading: context.meta.leadership().borrow().leading,
-            objects: [
-                ("database", count(state.databases.len())),
-                ("table", count(tables().count())),
-                ("tablet", count(tables().map(|table| table.tablets().count()).sum())),
-                ("running_job", count(backups + restores)),
-                ("open_transaction", count(open)),
-            ],
-            meta: context.meta.figures(),
-            nodes_alive: [("backend", count(backends)), ("broker", count(brokers.count()))],
-        }
-    })
+    // Counting takes a while in a large catalog; changes go on meanwhile.
+    let state = context.meta.view(crate::meta::state::State::clone);
+    let tables = || state.databases.values().flat_map(|database| database.tables.values());
+    let partitions = tables().flat_map(|table| table.partitions.values());
+    let tablets = partitions.map(|partition| partition.tablets.len()).sum();
+    let backups = state.backups.values().filter(|job| !job.state.is_over()).count();
+    let restores = state.restores.values().filter(|job| !job.state.is_over()).count();
+    let open = state.transactions.values().filter(|transaction| !transaction.state.is_over()).count();
+    let backends = state.backends.keys().filter(|id| context.backends.alive(**id)).count();
+    let brokers = state.brokers.iter().flat_map(|(name, group)| {
+        group
+            .addresses
+            .iter()
+            .filter(|address| context.backends.broker_status(name, address).is_some_and(|status| status.alive))
+    });
+    Seen {
+        applied: *context.meta.applied().borrow(),
+        leading: context.meta.leadership().borrow().leading,
+        objects: [
+            ("database", count(state.databases.len())),
+            ("table", count(tables().count())),
+            ("tablet", count(tablets)),
+            ("running_job", count(backups + restores)),
+            ("open_transaction", count(open)),
+        ],
+        meta: context.meta.figures(),
+        nodes_alive: [("backend", count(backends)), ("broker", count(brokers.count()))],
+    }
 }

@@ -18,7 +18,7 @@ const FILL_CLIENTS: usize = 4;
 /// Clients that commit small changes while snapshots are written.
 const COMMIT_CLIENTS: usize = 16;
 /// How often the frontend is asked whether a snapshot is being written.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the wanted snapshots may take to come.
 const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(600);
 const UP_TIMEOUT_S: u64 = 120;
@@ -191,7 +191,12 @@ async fn restart(home: &Home, state: &mut State, signal: Signal, how: &str) -> R
 async fn count_tablets(node: &Node) -> Result<u64> {
     let failed = |error: reqwest::Error| Error::unavailable(format!("metrics: {error}"));
     let client = reqwest::Client::builder().no_proxy().build().map_err(failed)?;
-    let reply = client.get(format!("http://{}/metrics", node.addresses.http)).send().await.map_err(failed)?;
+    let reply = client
+        .get(format!("http://{}/metrics", node.addresses.http))
+        .basic_auth("root", Some(""))
+        .send()
+        .await
+        .map_err(failed)?;
     let page = reply.text().await.map_err(failed)?;
     let line = page.lines().find_map(|line| line.strip_prefix("coffer_fe_objects{kind=\"tablet\"} "));
     Ok(line.and_then(|count| count.parse().ok()).unwrap_or(0))

@@ -10,8 +10,6 @@ mod machine;
 mod network;
 pub mod offline;
 mod proposer;
-#[cfg(test)]
-mod simulation_tests;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,8 @@ pub async fn create_table(context: &Context, session: &Session, statement: &Crea
         return if statement.if_not_exists { Ok(noted(&known)) } else { Err(known) };
     }
     let plan = Plan::new(statement, context.config.default_buckets.get_u32())?;
-    let mut places = context.meta.view(|state| living(context, state));
+    // Counting takes a while in a large catalog; changes go on meanwhile.
+    let mut places = living(context, &context.meta.view(State::clone));
     let replicas = plan.replicas(context.config.default_replication_num.get_u32(), places.len())?;
     let mut partitions = Vec::with_capacity(plan.ranges.len());
     for (partition, range) in &plan.ranges {
