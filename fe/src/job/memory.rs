@@ -171,8 +171,9 @@ impl Memory {
         match (verdict(key, error.kind(), task.failures), task.backend) {
             (Verdict::Again, _) => {}
             (Verdict::LinkAgain, _) => {
-                let tablets = task.tablets.clone();
-                tablets.iter().for_each(|tablet| drop(self.made.remove(tablet)));
+                for tablet in task.tablets.clone() {
+                    self.made.remove(&tablet);
+                }
             }
             (Verdict::OtherReplica, Some(backend)) => {
                 let tablets = task.tablets.clone();

@@ -36,12 +36,12 @@ struct Packed {
 }
 
 /// For `#[serde(with)]`.
-pub fn serialize<S: Serializer>(targets: &[RestoreTarget], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize<S: Serializer>(targets: &[RestoreTarget], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(targets.iter().map(write))
 }
 
 /// For `#[serde(with)]`.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RestoreTarget>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RestoreTarget>, D::Error> {
     let written = Vec::<Written>::deserialize(deserializer)?;
     written
         .into_iter()
@@ -129,7 +129,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Wrapped {
-        #[serde(with = "crate::meta::compact")]
+        #[serde(with = "super::super::compact")]
         targets: Vec<RestoreTarget>,
     }
 
