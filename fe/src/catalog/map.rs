@@ -135,8 +135,11 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Map<K, V> {
 /// Copies that were never changed are found equal without a look inside.
 impl<K: PartialEq, V: PartialEq> PartialEq for Map<K, V> {
     fn eq(&self, other: &Map<K, V>) -> bool {
-        let same = |(a, b): ((&K, &Arc<V>), (&K, &Arc<V>))| a.0 == b.0 && (Arc::ptr_eq(a.1, b.1) || a.1 == b.1);
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.len() == other.0.len() && self.0.iter().zip(other.0.iter()).all(same))
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return true;
+        }
+        let mut pairs = self.0.iter().zip(other.0.iter());
+        self.0.len() == other.0.len() && pairs.all(|(a, b)| a.0 == b.0 && (Arc::ptr_eq(a.1, b.1) || a.1 == b.1))
     }
 }
 
@@ -223,7 +226,7 @@ mod tests {
         let mut map = map();
         assert_eq!((map.len(), map.is_empty(), map.contains_key(&2), map.get(&3)), (2, false, true, None));
         assert_eq!(map.keys().copied().collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(map.values().rev().next().unwrap(), "b");
+        assert_eq!(map.values().next_back().unwrap(), "b");
         assert_eq!(map.range(2..).count(), 1);
         assert_eq!((&map).into_iter().count(), map.iter().count());
         map.values_mut().for_each(|value| value.push('?'));

@@ -92,9 +92,9 @@ fn end_of_text(bytes: &[u8], start: usize) -> (usize, bool) {
     let quote = bytes[start];
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {
-        if byte == b'\\' && quote != b'`' {
-            at += 2;
-        } else if byte == quote && bytes.get(at + 1) == Some(&quote) {
+        let escaped = byte == b'\\' && quote != b'`';
+        let doubled = byte == quote && bytes.get(at + 1) == Some(&quote);
+        if escaped || doubled {
             at += 2;
         } else if byte == quote {
             return (at, true);

@@ -94,7 +94,8 @@ fn kerberos_needs_what_a_login_needs() {
 
 #[test]
 fn what_is_wrong_is_named() {
-    let cases: [(&str, &[(&str, &str)], &str); 20] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case; 20] = [
         ("hdfs://h/x", &[("s3.endpoint", "x")], "property 's3.endpoint' is unknown"),
         ("hdfs://h/x", &[("username", " ")], "'username' is empty"),
         ("hdfs://h/x", &[("username", "a"), ("hadoop.username", "b")], "contradicts"),

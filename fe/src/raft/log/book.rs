@@ -61,14 +61,9 @@ impl<P: Clone> Book<P> {
 
     /// What is wrong with the entries after a replay: they must be one run that begins behind what is purged.
     pub(in crate::raft) fn gap(&self) -> Option<String> {
-        let mut expected = self.purged.map_or(0, |purged| purged.index + 1);
-        for index in self.slots.keys() {
-            if *index != expected {
-                return Some(format!("entry {expected} is missing, entry {index} is there"));
-            }
-            expected += 1;
-        }
-        None
+        let first = self.purged.map_or(0, |purged| purged.index + 1);
+        let (expected, index) = (first..).zip(self.slots.keys()).find(|(expected, index)| *index != expected)?;
+        Some(format!("entry {expected} is missing, entry {index} is there"))
     }
 
     /// An entry that is on its way to the disk.

@@ -231,7 +231,7 @@ impl Files {
 
     /// Have zeros ahead of what is written: a sync of bytes that are overwritten costs no change of the file's length.
     fn fill(&mut self, needed: u64) -> Result<()> {
-        const PIECE: [u8; 64 << 10] = [0; 64 << 10];
+        static PIECE: [u8; 64 << 10] = [0; 64 << 10];
         if needed <= self.filled {
             return Ok(());
         }

@@ -218,7 +218,7 @@ pub(in crate::raft) fn scan(bytes: &[u8], head: Head, last: bool) -> std::result
         if !empty && proven_durable(rest, head.salt, scanned.next) {
             return Err(Damage { offset: at as u64, why: "what is there was durable and does not match its checksum" });
         }
-        if !last && !(empty && acknowledged) {
+        if !(last || empty && acknowledged) {
             return Err(Damage { offset: at as u64, why: "it ends there, and a later file goes on" });
         }
         scanned.torn = !empty;
