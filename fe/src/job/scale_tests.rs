@@ -52,7 +52,7 @@ fn made(outcome: Outcome) -> u64 {
 fn memory_mib(field: &str) -> f64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    line.split_ascii_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 impl Scale {
