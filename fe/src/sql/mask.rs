@@ -30,6 +30,9 @@ pub fn masked_head(sql: &str, limit: usize) -> String {
 
 /// The places of secrets, in order, without their quotes.
 pub fn secrets(sql: &str) -> Vec<Range<usize>> {
+    if !may_hold_secrets(sql) {
+        return Vec::new();
+    }
     let (tokens, closed) = tokens(sql);
     let mut walk = Walk { sql, ..Walk::default() };
     for token in &tokens {
@@ -41,6 +44,12 @@ pub fn secrets(sql: &str) -> Vec<Range<usize>> {
         found.push(hint..sql.len());
     }
     found
+}
+
+/// Whether a closer look is worth its time: most statements, long ones above all, name nothing of the kind.
+fn may_hold_secrets(sql: &str) -> bool {
+    let lower = sql.to_ascii_lowercase();
+    is_secret_key(&lower) || ["identified", "user", "://"].iter().any(|hint| lower.contains(hint))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +170,8 @@ impl Walk<'_> {
             }
         }
         let names_secret = is_secret_key(word) || word == "IDENTIFIED";
-        if self.armed && self.before_value && !names_secret && word != "BY" {
+        let expected = self.armed || self.about_user();
+        if expected && self.before_value && !names_secret && word != "BY" {
             return self.bare(token.start);
         }
         if names_secret {
@@ -191,7 +201,7 @@ impl Walk<'_> {
 
     fn sign(&mut self, token: &Token, sign: u8) {
         // A value that begins with a sign and has no quotes.
-        if self.armed && self.before_value && !matches!(sign, b'(' | b'=' | b',' | b')' | b';') {
+        if (self.armed || self.about_user()) && self.before_value && !matches!(sign, b'(' | b'=' | b',' | b')' | b';') {
             return self.bare(token.start);
         }
         self.before_name = sign == b'@';
