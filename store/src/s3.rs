@@ -53,7 +53,7 @@ const STALL: Duration = Duration::from_secs(30);
 const DELETE_AT_ONCE: usize = 1_000;
 /// Single removals under way, where a service cannot remove many at once.
 const DELETES_UNDER_WAY: usize = 16;
-/// The largest object S3 copies by one request, and the largest part of a copy in parts.
+/// The largest object S3 copies by one request.
 const LARGEST_COPY: u64 = 5 << 30;
 
 /// How far a listing goes.
@@ -77,7 +77,7 @@ struct Inner {
     client: OnceCell<Client>,
     settings: Settings,
     parts: Budget,
-    // Larger objects are copied in parts of this size.
+    // Larger objects are read and written again for a rename.
     largest_copy: u64,
     swept: AtomicBool,
 }
@@ -351,8 +351,14 @@ impl Store for S3Store {
         if source == target {
             return Ok(());
         }
-        let source = copy_source(&inner.settings.bucket, &source);
-        Copying::new(Arc::clone(inner), source, to, target).run(bytes).await?;
+        if bytes <= inner.largest_copy {
+            let source = copy_source(&inner.settings.bucket, &source);
+            Copying::new(Arc::clone(inner), source, to, target).run().await?;
+        } else {
+            // Copies in parts on the side of the service are rarely used, and one known server aborts on them.
+            let options = PutOptions { length_hint: Some(bytes), ..PutOptions::default() };
+            self.put(to, self.get(from, None).await?, options).await?;
+        }
         inner.delete_one(from).await
     }
 }

@@ -200,8 +200,8 @@ async fn abandoned_uploads_are_swept_and_others_left() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_too_large_to_copy_at_once_is_renamed_in_parts() -> Result<()> {
-    let test = "s3_server::what_is_too_large_to_copy_at_once_is_renamed_in_parts";
+async fn what_is_too_large_to_copy_at_once_is_renamed_too() -> Result<()> {
+    let test = "s3_server::what_is_too_large_to_copy_at_once_is_renamed_too";
     let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
     let spec = spec(&endpoint, true, &uuid::Uuid::new_v4().to_string());
     let store = S3Store::copying_at_most(&spec, &Budget::new(64 << 20), 5 << 20)?;

@@ -41,7 +41,10 @@ async fn wrong_statements_name_what_is_wrong() -> Outcome {
         ("SHOW SNAPSHOT ON nothing", &["nothing"]),
         ("DROP REPOSITORY nothing", &["epository"]),
         ("CREATE REPOSITORY r2 WITH BROKER nobody ON LOCATION \"file:///tmp/x\"", &["nobody"]),
-        ("CREATE REPOSITORY r2 WITH BROKER local_broker ON LOCATION \"hdfs://h:1/x\"", &["hdfs", "support"]),
+        (
+            "CREATE REPOSITORY r2 WITH BROKER local_broker ON LOCATION \"hdfs://nohost.invalid:1/x\"",
+            &["nohost.invalid:1"],
+        ),
         ("CANCEL BACKUP FROM d", &["d"]),
     ] {
         says(&mut sql, statement, words).await?;

@@ -23,7 +23,6 @@ use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use futures::stream::Fuse;
 use futures::{StreamExt, TryStreamExt};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -361,17 +360,8 @@ impl Copying {
         Copying { upload: Upload::new(inner, path, key, PutOptions::default()), source }
     }
 
-    /// Copy an object of `bytes`.
-    pub(super) async fn run(&self, bytes: u64) -> Result<()> {
-        if bytes <= self.upload.inner.largest_copy {
-            return self.single().await;
-        }
-        let begun = self.upload.begin().await?;
-        let sent = self.parts(&begun.id, bytes).await;
-        self.upload.finish(begun, sent.map(|parts| (parts, bytes))).await.map(|_| ())
-    }
-
-    async fn single(&self) -> Result<()> {
+    /// Copy by one request, which services take for at most 5 GiB.
+    pub(super) async fn run(&self) -> Result<()> {
         let request = self.upload.request("copy to");
         let attempt = || async {
             let settings = &self.upload.inner.settings;
@@ -383,35 +373,6 @@ impl Copying {
             Ok(answered(&request, WORK_WITHIN, copy.send()).await?)
         };
         S3Store::PATIENT.run_within(WORK_WITHIN, attempt).await.map(|_| ())
-    }
-
-    /// One after another: servers have been seen to fall over copies of the same object at once.
-    async fn parts(&self, id: &str, bytes: u64) -> Result<Vec<CompletedPart>> {
-        let most = self.upload.inner.largest_copy;
-        let mut copied = Vec::new();
-        let mut start = 0;
-        while start < bytes {
-            let end = (start + most).min(bytes);
-            copied.push(self.part(id, copied.len() as i32 + 1, start..end).await?);
-            start = end;
-        }
-        Ok(copied)
-    }
-
-    async fn part(&self, id: &str, number: i32, range: Range<u64>) -> Result<CompletedPart> {
-        let request = self.upload.request(&format!("copy part {number} of"));
-        let attempt = || async {
-            let (inner, upload) = (&self.upload.inner, &self.upload);
-            let part = inner.client().await.upload_part_copy().bucket(&inner.settings.bucket).key(&upload.key);
-            let part = part.upload_id(id).part_number(number).copy_source(&self.source);
-            let part = part.copy_source_range(format!("bytes={}-{}", range.start, range.end - 1));
-            Ok(answered(&request, WORK_WITHIN, part.send()).await?)
-        };
-        let answer = S3Store::PATIENT.run_within(WORK_WITHIN, attempt).await?;
-        let result = answer.copy_part_result;
-        let part = CompletedPart::builder().part_number(number);
-        let part = part.set_e_tag(result.as_ref().and_then(|result| result.e_tag.clone()));
-        Ok(part.set_checksum_crc32(result.and_then(|result| result.checksum_crc32)).build())
     }
 }
 
