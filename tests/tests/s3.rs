@@ -22,9 +22,12 @@ fn s3(test: &str) -> Option<S3> {
 impl S3 {
     /// A repository for this test alone.
     fn create_repository(&self, bucket: &str) -> String {
-        let prefix = std::process::id();
+        self.create_repository_with("BROKER local_broker", bucket, &std::process::id().to_string())
+    }
+
+    fn create_repository_with(&self, access: &str, bucket: &str, prefix: &str) -> String {
         format!(
-            "CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"s3://{bucket}/{prefix}\" PROPERTIES (\
+            "CREATE REPOSITORY r WITH {access} ON LOCATION \"s3://{bucket}/{prefix}\" PROPERTIES (\
              \"s3.endpoint\" = \"{}\", \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"{}\", \
              \"s3.secret_key\" = \"{}\", \"use_path_style\" = \"true\")",
             self.endpoint, self.key, self.secret
@@ -70,5 +73,38 @@ async fn a_bucket_that_is_not_there_is_named() -> Outcome {
     let error = sql.error(&s3.create_repository("no-such-bucket")).await?;
     assert!(error.message.contains("no-such-bucket"), "{}", error.message);
     assert!(sql.query("SHOW REPOSITORIES").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_survives_in_s3_without_a_broker() -> Outcome {
+    let Some(s3) = s3("a_table_survives_in_s3_without_a_broker") else { return Ok(()) };
+    let cluster = Cluster::builder().backends(2).brokers(0).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&create("d.t", 2, 2)).await?;
+    StreamLoad::new(cluster.frontend(), "d", "t").must_succeed(csv(9, 0, 3_000)).await?;
+    let before = fingerprint(&mut sql, "d.t").await?;
+    sql.run(&s3.create_repository_with("S3", &s3.bucket, &format!("{}-direct", std::process::id()))).await?;
+    sql.run("BACKUP SNAPSHOT d.s TO r ON (t)").await?;
+    sql.job_finished("SHOW BACKUP FROM d").await?;
+    let timestamp = sql.timestamp("r", "s").await?;
+
+    // New properties are tried before they hold.
+    let known = sql.query("SHOW CREATE REPOSITORY FOR r").await?;
+    for (key, value, says) in
+        [("s3.secret_key", "another", "ping failed"), ("s3.endpoint", "http://127.0.0.1:1", "refused")]
+    {
+        let error = sql.error(&format!("ALTER REPOSITORY r SET PROPERTIES (\"{key}\" = \"{value}\")")).await?;
+        assert!(error.message.contains(says), "{key}: {}", error.message);
+        assert!(!error.message.contains(&s3.secret), "{key}: {}", error.message);
+    }
+    assert_eq!(sql.query("SHOW CREATE REPOSITORY FOR r").await?, known);
+    sql.run(&format!("ALTER REPOSITORY r SET PROPERTIES (\"s3.secret_key\" = \"{}\")", s3.secret)).await?;
+
+    sql.run("DROP TABLE d.t").await?;
+    sql.run(&format!("RESTORE SNAPSHOT d.s FROM r PROPERTIES (\"backup_timestamp\" = \"{timestamp}\")")).await?;
+    sql.job_finished("SHOW RESTORE FROM d").await?;
+    assert_eq!(fingerprint(&mut sql, "d.t").await?, before);
     Ok(())
 }
