@@ -24,6 +24,7 @@ use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result};
 use coffer_store::{Budget, LocalAccess};
 use config::Config;
+use futures::{Stream, StreamExt, stream};
 use limits::Shares;
 use metrics::Metrics;
 use pace::Pace;
@@ -32,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stores::Stores;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Listen and serve until `shutdown` begins, then let running requests finish.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
@@ -96,7 +97,7 @@ impl Bound {
         let token = shutdown.token();
         let grpc = server()
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming(self.grpc), async move { token.cancelled().await });
+            .serve_with_incoming_shutdown(until_shutdown(self.grpc, &shutdown), async move { token.cancelled().await });
         let token = shutdown.token();
         let http = axum::serve(self.http, http::router(pages))
             .with_graceful_shutdown(async move { token.cancelled().await })
@@ -118,6 +119,17 @@ impl Bound {
         tracing::info!("broker stopped");
         outcome
     }
+}
+
+/// New connections until the shutdown begins, which closes the port: left open, the kernel would go on taking connections
+/// that nobody serves, and whoever made them would wait instead of asking another broker.
+fn until_shutdown(listener: TcpListener, shutdown: &Shutdown) -> impl Stream<Item = std::io::Result<TcpStream>> + use<> {
+    stream::unfold((incoming(listener), shutdown.token()), |(mut connections, token)| async move {
+        tokio::select! {
+            connection = connections.next() => Some((connection?, (connections, token))),
+            () = token.cancelled() => None,
+        }
+    })
 }
 
 /// Until the time after the beginning of the shutdown is up.

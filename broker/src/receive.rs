@@ -13,6 +13,7 @@
 
 use crate::limits::SILENCE;
 use bytes::Bytes;
+use coffer_proto::channel::SMALL_OBJECT_BYTES;
 use coffer_proto::status::from_status;
 use coffer_proto::v1::write_object::Kind;
 use coffer_proto::v1::{FinishWrite, OpenWrite, WriteChunk, WriteObject};
@@ -61,6 +62,17 @@ where
         }
     });
     asked.chain(chunks.inspect_ok(move |chunk: &Bytes| count(chunk.len() as u64))).boxed()
+}
+
+/// A small object that came in one message.
+pub fn whole(data: Bytes, sum: u32) -> Result<Bytes> {
+    if data.len() > SMALL_OBJECT_BYTES {
+        return Err(Error::invalid(format!("{} bytes are too many for one message, {SMALL_OBJECT_BYTES} fit", data.len())));
+    }
+    if crc32c::crc32c(&data) != sum {
+        return Err(garbled("the object does not match its CRC32C"));
+    }
+    Ok(data)
 }
 
 async fn next<S>(messages: &mut S) -> Result<Option<Kind>>
@@ -162,6 +174,15 @@ mod tests {
         ] {
             assert_eq!(received(kinds).await.unwrap_err().kind(), kind);
         }
+    }
+
+    #[test]
+    fn a_small_object_is_checked_too() {
+        assert_eq!(whole(Bytes::from("abc"), crc32c::crc32c(b"abc")).unwrap(), "abc");
+        assert_eq!(whole(Bytes::from("abd"), crc32c::crc32c(b"abc")).unwrap_err().kind(), ErrorKind::Unavailable);
+        let large = Bytes::from(vec![0; SMALL_OBJECT_BYTES + 1]);
+        let sum = crc32c::crc32c(&large);
+        assert_eq!(whole(large, sum).unwrap_err().kind(), ErrorKind::Invalid);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result, retry};
 use coffer_store::budget::Permit;
-use coffer_store::{Budget, ByteStream, Child, Limited, ObjectInfo, PutOptions, Store, rechunk};
+use coffer_store::{Budget, ByteStream, Child, Limited, ObjectInfo, PutOptions, Store, from_bytes, rechunk};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
@@ -83,8 +83,20 @@ impl Service {
             length => request.offset.saturating_add(length),
         };
         let store = self.store(request.storage)?;
-        let body = store.get(&request.path, Some(request.offset..end)).await?;
-        Ok(rechunk(body, MESSAGE_BYTES))
+        let mut body = rechunk(store.get(&request.path, Some(request.offset..end)).await?, MESSAGE_BYTES);
+        // The first bytes go with the head of the answer, so that a small object is one packet; and who waits for an
+        // answer learns of a storage that breaks off before it.
+        let first = body.try_next().await?;
+        Ok(stream::iter(first.map(Ok)).chain(body).boxed())
+    }
+
+    async fn put_whole(&self, put: v1::PutObject) -> Result<ObjectInfo> {
+        let store = self.store(put.storage)?;
+        let body = receive::whole(put.data, put.crc32c)?;
+        let bytes = body.len() as u64;
+        self.metrics.received.inc_by(bytes);
+        let options = PutOptions { create_new: false, length_hint: Some(bytes) };
+        store.put(&put.path, from_bytes(body), options).await
     }
 
     async fn write_body(self, put: Incoming) -> Result<ObjectInfo> {
@@ -311,6 +323,18 @@ impl Broker for Service {
         let patience = patience(&open.storage);
         let put = patiently(patience, self.clone().write_body(Incoming { open, messages, ready, permit }));
         Ok(Response::new(running.answers(progress(put.boxed(), asked))))
+    }
+
+    async fn put(&self, request: Request<v1::PutObject>) -> Answer<v1::ObjectInfo> {
+        let request = request.into_inner();
+        let running = self.begin("write", &request.storage, &request.path);
+        let permit = match self.writes.enter(SMALLEST_WRITE_BYTES, request.wait_ms).await {
+            Ok(permit) => permit,
+            Err(why) => return running.refuse(&why),
+        };
+        let stored = patiently(patience(&request.storage), self.put_whole(request)).await;
+        drop(permit);
+        running.answer(stored.map(info))
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Answer<v1::RenameReply> {

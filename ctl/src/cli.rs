@@ -237,12 +237,12 @@ pub(crate) struct StoreBenchArgs {
     /// Streams through the broker at once while its memory is watched; 0 for none.
     #[arg(long, default_value_t = 200)]
     pub(crate) many_streams: usize,
-    /// Other tools, by name and separated by commas. For S3: s5cmd, rclone, awscli.
+    /// Other tools, by name and separated by commas. For S3: s5cmd, rclone, awscli; for HDFS: hdfs, rclone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
-    /// Where those are, before PATH.
+    /// Where those are, before PATH. May be repeated.
     #[arg(long)]
-    pub(crate) peers_dir: Option<PathBuf>,
+    pub(crate) peers_dir: Vec<PathBuf>,
     /// How often everything is repeated; medians count.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,

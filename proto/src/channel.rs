@@ -10,6 +10,9 @@ use tonic::transport::{Channel, Endpoint, Server};
 
 /// Payload bytes of one streamed message.
 pub const MESSAGE_BYTES: usize = 512 << 10;
+/// Largest object put by one message. Such messages are in a broker's memory before they are counted, at most as many for
+/// each connection as it has streams.
+pub const SMALL_OBJECT_BYTES: usize = 32 << 10;
 /// Largest message anybody accepts.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;

@@ -29,6 +29,27 @@ pub async fn read_all(store: &dyn Store, path: &str, limit: u64) -> Result<Bytes
     Ok(all.freeze())
 }
 
+/// A body that may be small.
+pub(crate) enum Whole {
+    /// All of it.
+    All(Bytes),
+    /// It has more bytes than the limit; nothing of it is lost.
+    More(ByteStream),
+}
+
+/// Read a body to its end unless that is more than `limit` bytes away.
+pub(crate) async fn whole(mut body: ByteStream, limit: usize) -> Result<Whole> {
+    let mut read = Gather::new();
+    while let Some(chunk) = body.try_next().await? {
+        read.push(chunk);
+        if read.bytes() > limit {
+            return Ok(Whole::More(stream::iter(read.take().into_iter().map(Ok)).chain(body).boxed()));
+        }
+    }
+    let mut chunks = read.take();
+    Ok(Whole::All(if chunks.len() == 1 { chunks.remove(0) } else { chunks.concat().into() }))
+}
+
 fn within(bytes: &[u8], limit: u64, path: &str) -> Result<()> {
     if bytes.len() as u64 <= limit {
         return Ok(());
@@ -172,6 +193,18 @@ mod tests {
         assert_eq!(error, Error::cancelled("end"));
         assert_eq!(all, (0..98).collect::<Vec<u8>>());
         assert_eq!(lengths, [1, 2, 3, 16, 16, 8, 1, 16, 16, 16, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_read_whole_and_of_a_larger_one_nothing_is_lost() {
+        let parts = |parts: &'static [&'static str]| stream::iter(parts).map(|part| Ok(Bytes::from(*part))).boxed();
+        for (chunks, wanted) in [(&["12345"][..], "12345"), (&["1", "", "2345"], "12345"), (&[], "")] {
+            assert!(matches!(whole(parts(chunks), 5).await.unwrap(), Whole::All(all) if all == wanted), "{chunks:?}");
+        }
+        let Whole::More(body) = whole(parts(&["123", "456", "7"]), 5).await.unwrap() else { panic!("7 bytes are more") };
+        assert_eq!(body.try_collect::<Vec<_>>().await.unwrap().concat(), b"1234567");
+        let failing = stream::iter([Ok(Bytes::from("1")), Err(Error::conflict("cause"))]).boxed();
+        assert_eq!(whole(failing, 5).await.err(), Some(Error::conflict("cause")));
     }
 
     #[tokio::test]

@@ -4,15 +4,19 @@
 //! carries its CRC32C and the whole object does, so that nothing a wire or a broker garbles becomes an object. Bytes that
 //! were changed on the way are no fault of the object: the error is one that may pass, and names both ends of the way.
 //!
+//! A small object that may replace another goes as one message: putting it twice has the same outcome, so that every
+//! broker may be tried. All others are announced first and their bytes go to one broker.
+//!
 //! A crash of this process ends the stream without its finish message, and the broker throws the bytes away.
 
 mod brokers;
 mod upload;
 
-use crate::{ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, path};
+use crate::{ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
 use async_trait::async_trait;
 use brokers::{Brokers, error_of};
 use bytes::Bytes;
+use coffer_proto::channel::SMALL_OBJECT_BYTES;
 use coffer_proto::v1;
 use coffer_proto::v1::write_answer::Kind;
 use coffer_stdx::error::Context;
@@ -24,6 +28,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use upload::Upload;
+use crate::body::Whole;
 
 /// For one answer, or the first message of a stream; longer than a broker's own retries take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -61,6 +66,53 @@ impl RemoteStore {
 
     fn path_request(&self, path: &str) -> v1::PathRequest {
         v1::PathRequest { storage: Some(self.storage.clone()), path: path.to_owned(), one_level: false }
+    }
+
+    /// Put a small object, whole.
+    async fn put_whole(&self, path: &str, data: Bytes) -> Result<ObjectInfo> {
+        let message = v1::PutObject {
+            storage: Some(self.storage.clone()),
+            path: path.to_owned(),
+            crc32c: crc32c::crc32c(&data),
+            data,
+            wait_ms: 0,
+        };
+        let asked = self.brokers.ask(
+            || true,
+            |mut client, wait_ms| {
+                let request = Request::new(v1::PutObject { wait_ms, ..message.clone() });
+                async move { answer_within(READY_WITHIN, client.put(request)).await }
+            },
+        );
+        let (answer, _) = asked.await.context(|| format!("put '{path}'"))?;
+        Ok(info(answer.into_inner()))
+    }
+
+    /// Put an object whose bytes may be many, or which must be new.
+    async fn put_along(&self, path: &str, body: ByteStream, options: PutOptions) -> Result<ObjectInfo> {
+        let upload = Upload::new(body);
+        let open = v1::OpenWrite {
+            storage: Some(self.storage.clone()),
+            path: path.to_owned(),
+            create_new: options.create_new,
+            length_hint: options.length_hint.unwrap_or(0),
+            wait_ms: 0,
+        };
+        let asked = self.brokers.ask(
+            || upload.is_untouched(),
+            |mut client, wait_ms| {
+                let (go, ready) = oneshot::channel();
+                let messages = upload.messages(v1::OpenWrite { wait_ms, ..open.clone() }, ready);
+                async move { stored(client.write(messages), go).await }
+            },
+        );
+        let answer = asked.await;
+        // When our own body failed, the broker only knows that the stream broke off.
+        if let Some(fault) = upload.fault() {
+            return Err(fault);
+        }
+        let (answer, _) = answer.context(|| format!("put '{path}'"))?;
+        Ok(info(answer))
     }
 
     async fn entries(
@@ -120,29 +172,15 @@ fn checked(chunk: v1::ReadChunk, next: &mut u64, broker: &str) -> Result<Bytes> 
 impl Store for RemoteStore {
     async fn put(&self, path: &str, body: ByteStream, options: PutOptions) -> Result<ObjectInfo> {
         path::check(path)?;
-        let upload = Upload::new(body);
-        let open = v1::OpenWrite {
-            storage: Some(self.storage.clone()),
-            path: path.to_owned(),
-            create_new: options.create_new,
-            length_hint: options.length_hint.unwrap_or(0),
-            wait_ms: 0,
-        };
-        let asked = self.brokers.ask(
-            || upload.is_untouched(),
-            |mut client, wait_ms| {
-                let (go, ready) = oneshot::channel();
-                let messages = upload.messages(v1::OpenWrite { wait_ms, ..open.clone() }, ready);
-                async move { stored(client.write(messages), go).await }
-            },
-        );
-        let answer = asked.await;
-        // When our own body failed, the broker only knows that the stream broke off.
-        if let Some(fault) = upload.fault() {
-            return Err(fault);
+        let is_small = options.length_hint.is_some_and(|bytes| bytes <= SMALL_OBJECT_BYTES as u64);
+        if !is_small || options.create_new {
+            return self.put_along(path, body, options).await;
         }
-        let (answer, _) = answer.context(|| format!("put '{path}'"))?;
-        Ok(info(answer))
+        match body::whole(body, SMALL_OBJECT_BYTES).await? {
+            Whole::All(data) => self.put_whole(path, data).await,
+            // More than was announced.
+            Whole::More(body) => self.put_along(path, body, PutOptions { length_hint: None, ..options }).await,
+        }
     }
 
     async fn get(&self, path: &str, range: Option<Range<u64>>) -> Result<ByteStream> {

@@ -56,6 +56,22 @@ const DELETES_UNDER_WAY: usize = 16;
 /// The largest object S3 copies by one request.
 const LARGEST_COPY: u64 = 5 << 30;
 
+/// In what sizes objects are handled. A service with other limits than Amazon's needs other ones, and so does a test that
+/// shows on a small scale what happens to large objects.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Bytes of the first parts of an upload; what is shorter goes by a single request.
+    pub smallest_part: usize,
+    /// The largest object copied by one request; larger ones are read and written again for a rename.
+    pub largest_copy: u64,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes { smallest_part: parts::SMALLEST, largest_copy: LARGEST_COPY }
+    }
+}
+
 /// How far a listing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Depth {
@@ -77,8 +93,7 @@ struct Inner {
     client: OnceCell<Client>,
     settings: Settings,
     parts: Budget,
-    // Larger objects are read and written again for a rename.
-    largest_copy: u64,
+    sizes: Sizes,
     swept: AtomicBool,
 }
 
@@ -90,13 +105,14 @@ impl S3Store {
 
     /// The location of `spec`; parts of uploads take their memory from `parts`.
     pub fn open(spec: &StorageSpec, parts: &Budget) -> Result<S3Store> {
-        let inner = Inner {
-            client: OnceCell::new(),
-            settings: Settings::parse(spec)?,
-            parts: parts.clone(),
-            largest_copy: LARGEST_COPY,
-            swept: AtomicBool::new(false),
-        };
+        S3Store::open_with(spec, parts, Sizes::default())
+    }
+
+    /// [`S3Store::open`] with other sizes than those that fit Amazon's service.
+    pub fn open_with(spec: &StorageSpec, parts: &Budget, sizes: Sizes) -> Result<S3Store> {
+        let settings = Settings::parse(spec)?;
+        let swept = AtomicBool::new(false);
+        let inner = Inner { client: OnceCell::new(), settings, parts: parts.clone(), sizes, swept };
         Ok(S3Store { inner: Arc::new(inner) })
     }
 
@@ -104,14 +120,6 @@ impl S3Store {
     /// many those were. A location that is a whole bucket is swept as a whole.
     pub async fn sweep(&self, older: Duration) -> Result<u64> {
         self.inner.sweep(&self.inner.folder("")?, older).await
-    }
-
-    /// For services that copy less than 5 GiB by one request.
-    pub fn copying_at_most(spec: &StorageSpec, parts: &Budget, bytes: u64) -> Result<S3Store> {
-        let settings = Settings::parse(spec)?;
-        let swept = AtomicBool::new(false);
-        let inner = Inner { client: OnceCell::new(), settings, parts: parts.clone(), largest_copy: bytes, swept };
-        Ok(S3Store { inner: Arc::new(inner) })
     }
 }
 
@@ -351,7 +359,7 @@ impl Store for S3Store {
         if source == target {
             return Ok(());
         }
-        if bytes <= inner.largest_copy {
+        if bytes <= inner.sizes.largest_copy {
             let source = copy_source(&inner.settings.bucket, &source);
             Copying::new(Arc::clone(inner), source, to, target).run().await?;
         } else {

@@ -39,6 +39,7 @@ pub struct Suite {
     wire: Option<Arc<Wire>>,
     reads_checked: bool,
     denied: Option<Denied>,
+    only: Option<&'static str>,
 }
 
 /// How much.
@@ -87,7 +88,7 @@ impl Suite {
     /// Everything that needs no help, below `folder`.
     pub fn new(store: Arc<dyn Store>, folder: &str) -> Suite {
         let sizes = Sizes { names: NAMES, big: BIG, streams: STREAMS };
-        Suite { store, folder: folder.to_owned(), sizes, wire: None, reads_checked: false, denied: None }
+        Suite { store, folder: folder.to_owned(), sizes, wire: None, reads_checked: false, denied: None, only: None }
     }
 
     /// So many objects in the long listing: fewer for slow servers, but more than a page.
@@ -99,6 +100,12 @@ impl Suite {
     /// The size of the big object.
     pub fn big(mut self, bytes: u64) -> Suite {
         self.sizes.big = bytes;
+        self
+    }
+
+    /// This case alone.
+    pub fn only(mut self, case: &'static str) -> Suite {
+        self.only = Some(case);
         self
     }
 
@@ -118,8 +125,10 @@ impl Suite {
 
     /// Run it.
     pub async fn run(self) -> Result<()> {
-        for (name, case) in CASES {
-            self.case(name, case).await?;
+        let wanted: Vec<_> = CASES.iter().filter(|(name, _)| self.only.is_none_or(|only| only == *name)).collect();
+        ensure(!wanted.is_empty(), || format!("there is no case {:?}", self.only))?;
+        for (name, case) in wanted {
+            self.case(name, *case).await?;
         }
         if let Some(denied) = &self.denied {
             let place = self.place("denied");

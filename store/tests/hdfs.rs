@@ -72,7 +72,8 @@ async fn names(store: &dyn Store) -> Result<Vec<String>> {
 async fn hdfs_keeps_the_contract() -> Result<()> {
     let Some(hdfs) = cluster("hdfs_keeps_the_contract").await? else { return Ok(()) };
     let _shared = ALONE.read().await;
-    let properties = [("username", "root"), ("dfs.replication", "1")];
+    // Small blocks, so that the big object has more of them than one of 5 GiB usually has.
+    let properties = [("username", "root"), ("dfs.replication", "1"), ("dfs.blocksize", "1048576")];
     let contract = store(hdfs, "/contract/r", &properties)?;
     let stranger = store(hdfs, "/contract/r", &[("username", "bob")])?;
     Suite::new(contract, "suite").names(1_500).denied(stranger, false).run().await?;

@@ -5,7 +5,8 @@
 
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::{Error, ErrorKind, Result, testing};
-use coffer_store::s3::S3Store;
+use coffer_store::s3::{S3Store, Sizes};
+use coffer_store::suite::Suite;
 use coffer_store::{Budget, LocalAccess, PutOptions, Store, from_bytes, open, read_all};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::process::Output;
@@ -204,7 +205,8 @@ async fn what_is_too_large_to_copy_at_once_is_renamed_too() -> Result<()> {
     let test = "s3_server::what_is_too_large_to_copy_at_once_is_renamed_too";
     let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
     let spec = spec(&endpoint, true, &uuid::Uuid::new_v4().to_string());
-    let store = S3Store::copying_at_most(&spec, &Budget::new(64 << 20), 5 << 20)?;
+    let sizes = Sizes { largest_copy: 5 << 20, ..Sizes::default() };
+    let store = S3Store::open_with(&spec, &Budget::new(64 << 20), sizes)?;
     let bytes: Vec<u8> = (0..(11 << 20) + 5_u32).map(|at| (at >> 8) as u8 ^ at as u8).collect();
     store.put("from %/x", from_bytes(bytes.clone()), PutOptions::default()).await?;
     store.rename("from %/x", "to").await?;
@@ -238,4 +240,47 @@ async fn what_is_wrong_is_told_by_the_real_server_too() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// On a scale of one to 1,024: parts of 8 KiB instead of 8 MiB, and an object of a little more than 5 MiB. 640 parts of
+/// the smallest size, which are 5 GiB otherwise, are followed by parts of twice the size.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_of_the_class_of_5_gib_goes_by_its_hundreds_of_parts() -> Result<()> {
+    let test = "s3_server::an_object_of_the_class_of_5_gib_goes_by_its_hundreds_of_parts";
+    let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
+    let spec = spec(&endpoint, true, &uuid::Uuid::new_v4().to_string());
+    let sizes = Sizes { smallest_part: 8 << 10, ..Sizes::default() };
+    let store = S3Store::open_with(&spec, &Budget::new(64 << 20), sizes)?;
+    let bytes = (5 << 20) + 3 * (16 << 10) + 77;
+    Suite::new(Arc::new(store), "suite").big(bytes).only("big").run().await
+}
+
+/// A bucket that may hold 1 MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_is_full_says_so_and_shows_nothing_of_the_object() -> Result<()> {
+    let test = "s3_server::a_bucket_that_is_full_says_so_and_shows_nothing_of_the_object";
+    let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
+    let prefix = uuid::Uuid::new_v4();
+    let spec = StorageSpec {
+        location: format!("s3://{}/{prefix}", variable("_FULL_BUCKET")),
+        ..spec(&endpoint, true, "")
+    };
+    let store = open(&spec, &LocalAccess::default())?;
+    store.put("kept", from_bytes("x"), PutOptions::default()).await?;
+    // By one request, and by many parts of which the first fit.
+    let scaled = Sizes { smallest_part: 64 << 10, ..Sizes::default() };
+    let by_parts: Arc<dyn Store> = Arc::new(S3Store::open_with(&spec, &Budget::new(64 << 20), scaled)?);
+    for writer in [&store, &by_parts] {
+        let put = writer.put("large", from_bytes(vec![7; 3 << 20]), PutOptions::default());
+        let error = tokio::time::timeout(SOON, put).await.expect("it hangs").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+        let wanted = ["QuotaExceeded", &endpoint, "free space in the bucket", "raise its quota", &prefix.to_string()];
+        for part in wanted {
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
+        assert!(!error.message().contains('\n'), "{error}");
+        let left: Vec<_> = store.list("").await?.map_ok(|object| object.path).try_collect().await?;
+        assert_eq!(left, ["kept"]);
+    }
+    store.delete("kept", false).await
 }

@@ -17,7 +17,7 @@ use crate::screen;
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
-use coffer_store::{LocalAccess, Store};
+use coffer_store::{LocalAccess, PutOptions, Store, from_bytes};
 use data::Files;
 use leg::{Leg, Load};
 use std::path::{Path, PathBuf};
@@ -97,11 +97,11 @@ async fn measure(args: &StoreBenchArgs, dir: &Path) -> Result<()> {
     }
     if args.files > 0 {
         let files = Files::make(&dir.join("big"), args.files, args.size.0)?;
-        compare(args, &legs, &Load { files, streams: args.streams, run: format!("{run}/big") }, dir).await?;
+        compare(args, &root, &legs, &Load { files, streams: args.streams, run: format!("{run}/big") }).await?;
     }
     if args.small > 0 {
         let files = Files::make(&dir.join("small"), args.small, args.small_size.0)?;
-        compare(args, &legs, &Load { files, streams: args.small_streams, run: format!("{run}/small") }, dir).await?;
+        compare(args, &root, &legs, &Load { files, streams: args.small_streams, run: format!("{run}/small") }).await?;
     }
     if args.many_streams > 0 {
         let broker = broker.as_ref().map(|broker| (broker.identity(), args.broker_budget_mib));
@@ -137,8 +137,11 @@ async fn reachable(store: &Arc<dyn Store>) -> Result<()> {
 }
 
 /// Every leg in turn, round after round.
-async fn compare(args: &StoreBenchArgs, legs: &[Leg], load: &Load, dir: &Path) -> Result<()> {
+async fn compare(args: &StoreBenchArgs, root: &Arc<dyn Store>, legs: &[Leg], load: &Load) -> Result<()> {
+    let dir = load.files.dir.parent().unwrap_or(&load.files.dir);
     let mut times: Vec<Times> = legs.iter().map(|_| Times::default()).collect();
+    // Not every peer makes the folders above its own.
+    root.put(&format!("{}/begun", load.run), from_bytes("x"), PutOptions::default()).await?;
     for round in 0..args.rounds as usize {
         // Each round begins with another leg, so that none always meets the server just after the same one.
         for turn in 0..legs.len() {

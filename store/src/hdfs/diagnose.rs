@@ -2,10 +2,12 @@
 //! where a block was to go; so after a failure the NameNode is asked for the locations of the file's last block, in a
 //! few lines of Hadoop's RPC, and each of them is tried. With Kerberos the question is not asked: the message then names
 //! the cluster only.
+//!
+//! A DataNode whose disk is full just ends the connection. The NameNode knows how much room it has, a heartbeat late.
 
 use super::pool::Cluster;
 use super::settings::ClusterSettings;
-use coffer_stdx::Error;
+use coffer_stdx::{Error, ErrorKind};
 use prost::Message;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +21,12 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Largest answer, bytes.
 const ANSWER_BYTES: usize = 1 << 20;
+/// A DataNode that takes connections and yet failed may be full, which the NameNode learns from its next heartbeat: how
+/// often to ask, and how long to wait before each time but the first.
+const ROOM_ASKED: u32 = 5;
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Bytes of a block when nobody said another size.
+const USUAL_BLOCK: u64 = 128 << 20;
 /// DataNodes tried.
 const MOST_DATANODES: usize = 8;
 
@@ -27,25 +35,55 @@ const PROTOCOL: &str = "org.apache.hadoop.hdfs.protocol.ClientProtocol";
 const PREAMBLE: &[u8] = b"hrpc\x09\x00\x00";
 const CONTEXT_CALL: i32 = -3;
 
-/// `error` with the DataNodes that are to blame, when they can be found. `path` is the file that was being written.
-pub(super) async fn explain(cluster: &Cluster, path: &str, error: Error) -> Error {
+/// `error` with the DataNodes that are to blame, when they can be found. `path` is the file that was being written, in
+/// blocks of so many bytes.
+pub(super) async fn explain(cluster: &Cluster, path: &str, block_bytes: Option<u64>, error: Error) -> Error {
     let settings = &cluster.settings;
-    let cause = match settings.kerberos {
-        None => tried(settings, path).await,
-        Some(_) => Some(
-            "a DataNode failed: set dfs.data.transfer.protection as the cluster's hdfs-site.xml has it; when DataNodes \
-             announce addresses that cannot be reached from here, set dfs.client.use.datanode.hostname = true"
-                .to_owned(),
-        ),
-    };
-    match cause {
-        Some(cause) => Error::new(error.kind(), format!("{}; {cause}", error.message())),
-        None => error,
+    if settings.kerberos.is_some() {
+        let cause = "a DataNode failed: set dfs.data.transfer.protection as the cluster's hdfs-site.xml has it; when \
+                     DataNodes announce addresses that cannot be reached from here, set \
+                     dfs.client.use.datanode.hostname = true";
+        return Error::new(error.kind(), format!("{}; {cause}", error.message()));
+    }
+    let block = block_bytes.unwrap_or(USUAL_BLOCK);
+    let mut said = Vec::new();
+    for asked in 0..ROOM_ASKED {
+        if asked > 0 {
+            tokio::time::sleep(HEARTBEAT).await;
+        }
+        said = tried(settings, path).await;
+        if said.iter().any(|node| !node.answers) || said.is_empty() {
+            break;
+        }
+        if let Some(full) = said.iter().find(|node| node.is_full(block)) {
+            let (name, free) = (&full.address, full.free >> 20);
+            let doing = error.message().split_once(": ").map_or(error.message(), |(doing, _)| doing);
+            return Error::no_space(format!(
+                "{doing}: DataNode {name} has no room for another block, {free} MiB are left on its disks; free space or \
+                 add DataNodes"
+            ));
+        }
+    }
+    let said: Vec<String> = said.into_iter().map(|node| node.said).collect();
+    if said.is_empty() { error } else { Error::new(error.kind(), format!("{}; {}", error.message(), said.join("; "))) }
+}
+
+/// A DataNode that was tried.
+struct Tried {
+    address: String,
+    answers: bool,
+    free: u64,
+    said: String,
+}
+
+impl Tried {
+    fn is_full(&self, block: u64) -> bool {
+        self.answers && self.free < block
     }
 }
 
 /// What each DataNode of the file's last block says to a connection.
-async fn tried(settings: &ClusterSettings, path: &str) -> Option<String> {
+async fn tried(settings: &ClusterSettings, path: &str) -> Vec<Tried> {
     let mut nodes = None;
     for namenode in &settings.namenodes {
         nodes = timeout(ASK_WITHIN, ask(settings, &namenode.address, path)).await.ok().flatten();
@@ -53,18 +91,26 @@ async fn tried(settings: &ClusterSettings, path: &str) -> Option<String> {
             break;
         }
     }
-    let nodes: Vec<DatanodeId> = nodes?.into_iter().take(MOST_DATANODES).collect();
-    let tries = nodes.iter().map(|node| describe(node, settings.by_hostname()));
-    let said: Vec<String> = futures::future::join_all(tries).await;
-    (!said.is_empty()).then(|| said.join("; "))
+    let nodes = nodes.unwrap_or_default();
+    let tries = nodes.iter().take(MOST_DATANODES).filter_map(|node| {
+        let id = node.id.as_ref()?;
+        Some(async move {
+            let (address, fault) = describe(id, settings.by_hostname()).await;
+            let (answers, free) = (fault.is_none(), node.remaining);
+            let said = fault.unwrap_or_else(|| format!("DataNode {address} accepts connections"));
+            Tried { address, answers, free, said }
+        })
+    });
+    futures::future::join_all(tries).await
 }
 
-async fn describe(node: &DatanodeId, by_hostname: bool) -> String {
+/// Its address as it is used, and why it cannot be reached, if so.
+async fn describe(node: &DatanodeId, by_hostname: bool) -> (String, Option<String>) {
     let (by_ip, by_name) =
         (format!("{}:{}", node.ip_addr, node.xfer_port), format!("{}:{}", node.host_name, node.xfer_port));
-    let (used, other) = if by_hostname { (&by_name, &by_ip) } else { (&by_ip, &by_name) };
-    let Err(cause) = connects(used).await else { return format!("DataNode {used} accepts connections") };
-    let advice = match (used != other && connects(other).await.is_ok(), by_hostname) {
+    let (used, other) = if by_hostname { (by_name, by_ip) } else { (by_ip, by_name) };
+    let Err(cause) = connects(&used).await else { return (used, None) };
+    let advice = match (used != other && connects(&other).await.is_ok(), by_hostname) {
         (true, false) => format!("; it is reached as {other}: set dfs.client.use.datanode.hostname = true"),
         (true, true) => format!("; it is reached as {other}: set dfs.client.use.datanode.hostname = false"),
         (false, false) => format!(
@@ -74,7 +120,8 @@ async fn describe(node: &DatanodeId, by_hostname: bool) -> String {
         ),
         (false, true) => "; is it running, and does its name lead to it from here?".to_owned(),
     };
-    format!("DataNode {used} ({}) cannot be reached: {cause}{advice}", node.host_name)
+    let said = format!("DataNode {used} ({}) cannot be reached: {cause}{advice}", node.host_name);
+    (used, Some(said))
 }
 
 async fn connects(address: &str) -> Result<(), String> {
@@ -86,7 +133,7 @@ async fn connects(address: &str) -> Result<(), String> {
 }
 
 /// Ask a NameNode where the last block of a file is, or is to be.
-async fn ask(settings: &ClusterSettings, address: &str, path: &str) -> Option<Vec<DatanodeId>> {
+async fn ask(settings: &ClusterSettings, address: &str, path: &str) -> Option<Vec<DatanodeInfo>> {
     let mut connection = TcpStream::connect(address).await.ok()?;
     let mut sent = PREAMBLE.to_vec();
     let client: Vec<u8> = Uuid::new_v4().as_bytes().to_vec();
@@ -107,7 +154,7 @@ async fn ask(settings: &ClusterSettings, address: &str, path: &str) -> Option<Ve
     located(&answer)
 }
 
-fn located(answer: &[u8]) -> Option<Vec<DatanodeId>> {
+fn located(answer: &[u8]) -> Option<Vec<DatanodeInfo>> {
     let mut answer = answer;
     let header = ResponseHeader::decode_length_delimited(&mut answer).ok()?;
     if header.status != 0 {
@@ -115,7 +162,7 @@ fn located(answer: &[u8]) -> Option<Vec<DatanodeId>> {
     }
     let blocks = BlockLocationsResponse::decode_length_delimited(&mut answer).ok()?.blocks?;
     let block = blocks.last.or_else(|| blocks.blocks.into_iter().next_back())?;
-    Some(block.nodes.into_iter().filter_map(|node| node.id).collect())
+    Some(block.nodes)
 }
 
 /// Who this process is, as Hadoop's client and hdfs-native see it.
@@ -215,6 +262,9 @@ struct LocatedBlock {
 struct DatanodeInfo {
     #[prost(message, optional, tag = "1")]
     id: Option<DatanodeId>,
+    /// Bytes left on its disks.
+    #[prost(uint64, tag = "4")]
+    remaining: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -235,6 +285,7 @@ mod tests {
     fn the_last_block_tells_the_datanodes() {
         let node = |port| DatanodeInfo {
             id: Some(DatanodeId { ip_addr: "10.0.0.1".to_owned(), host_name: "dn".to_owned(), xfer_port: port }),
+            remaining: 7,
         };
         let block = |port| LocatedBlock { nodes: vec![node(port)] };
         let answer = |status, last| {
@@ -243,11 +294,12 @@ mod tests {
             bytes.extend(BlockLocationsResponse { blocks: Some(blocks) }.encode_length_delimited_to_vec());
             bytes
         };
-        let port = |bytes: Vec<u8>| located(&bytes).map(|nodes| nodes[0].xfer_port);
+        let port = |bytes: Vec<u8>| located(&bytes).map(|nodes| nodes[0].id.clone().unwrap().xfer_port);
         assert_eq!(port(answer(0, Some(block(3)))), Some(3));
         assert_eq!(port(answer(0, None)), Some(2));
         assert_eq!(port(answer(1, None)), None);
         assert_eq!(located(b"nonsense"), None);
+        assert_eq!(located(&answer(0, None)).unwrap()[0].remaining, 7);
     }
 
     #[tokio::test]
@@ -256,15 +308,14 @@ mod tests {
         let xfer_port = u32::from(listener.local_addr().unwrap().port());
         let node = |ip: &str, host: &str| DatanodeId { ip_addr: ip.to_owned(), host_name: host.to_owned(), xfer_port };
         // Nobody listens on 127.0.0.2, as the listener took one address only.
-        let said = describe(&node("127.0.0.2", "127.0.0.1"), false).await;
+        let said = describe(&node("127.0.0.2", "127.0.0.1"), false).await.1.unwrap();
         assert!(said.contains(&format!("DataNode 127.0.0.2:{xfer_port} (127.0.0.1) cannot be reached")), "{said}");
         assert!(said.contains("set dfs.client.use.datanode.hostname = true"), "{said}");
-        let said = describe(&node("127.0.0.1", "127.0.0.2"), true).await;
+        let said = describe(&node("127.0.0.1", "127.0.0.2"), true).await.1.unwrap();
         assert!(said.contains("set dfs.client.use.datanode.hostname = false"), "{said}");
-        let said = describe(&node("127.0.0.1", "dn"), false).await;
-        assert!(said.contains("accepts connections"), "{said}");
+        assert_eq!(describe(&node("127.0.0.1", "dn"), false).await, (format!("127.0.0.1:{xfer_port}"), None));
         drop(listener);
-        let said = describe(&node("127.0.0.1", "127.0.0.1"), false).await;
+        let said = describe(&node("127.0.0.1", "127.0.0.1"), false).await.1.unwrap();
         assert!(said.contains("is it running?"), "{said}");
     }
 }

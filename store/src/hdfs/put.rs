@@ -140,7 +140,7 @@ impl Put {
         };
         if let Err(Stopped { error, datanodes }) = written.await {
             return Err(match datanodes {
-                true => diagnose::explain(cluster, temporary, error).await,
+                true => diagnose::explain(cluster, temporary, block_size, error).await,
                 false => error,
             });
         }

@@ -14,6 +14,8 @@ use aws_sdk_s3::config::{
 use aws_smithy_http_client::Builder as HttpClient;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// For finding credentials in the surroundings; shorter than any request may take, so that its error is the one shown.
@@ -22,7 +24,7 @@ const CREDENTIALS_WITHIN: Duration = Duration::from_secs(6);
 /// A client for the location; nothing is connected yet. Certificates are checked against those of this host, or the
 /// file in `SSL_CERT_FILE`.
 pub(super) async fn client(settings: &Settings) -> Client {
-    let http = HttpClient::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http = HttpClient::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_with_resolver(Names);
     let (send, expect) = match settings.checksums {
         true => (RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenSupported),
         // Many services refuse, or silently keep, the framing that checksums of streams come in.
@@ -44,6 +46,23 @@ pub(super) async fn client(settings: &Settings) -> Client {
         config = config.endpoint_url(endpoint);
     }
     Client::from_conf(config.build())
+}
+
+/// Names of hosts as everybody resolves them, and every `bucket.localhost` as this host, whatever its name service says
+/// (RFC 6761): a server on this host can then be asked with the bucket in the host.
+#[derive(Debug, Clone, Copy)]
+struct Names;
+
+impl ResolveDns for Names {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        if name.to_ascii_lowercase().ends_with(".localhost") {
+            return DnsFuture::ready(Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]));
+        }
+        DnsFuture::new(async move {
+            let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveDnsError::new)?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
 }
 
 /// The keys of the properties, else what the surroundings have: environment, profile files, web identity, the role of a

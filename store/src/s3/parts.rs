@@ -14,10 +14,11 @@ pub(super) const MOST_PARTS: u64 = 10_000;
 const DOUBLE_EVERY: u32 = 640;
 const MIB: u64 = 1 << 20;
 
-/// Bytes of part `number` (from 1) of an object that is expected to have `hint` bytes.
-pub(super) fn part_bytes(number: u32, hint: Option<u64>) -> usize {
+/// Bytes of part `number` (from 1) of an object that is expected to have `hint` bytes; the first parts have `smallest`,
+/// usually [`SMALLEST`].
+pub(super) fn part_bytes(number: u32, hint: Option<u64>, smallest: usize) -> usize {
     let doublings = (number.saturating_sub(1) / DOUBLE_EVERY).min(7);
-    let grown = SMALLEST << doublings;
+    let grown = smallest << doublings;
     // A tenth more than needed, because a hint may be a little short.
     let needed = hint.unwrap_or(0).div_ceil(MOST_PARTS * 9 / 10).next_multiple_of(MIB);
     grown.max(usize::try_from(needed).unwrap_or(LARGEST)).min(LARGEST)
@@ -29,6 +30,10 @@ mod tests {
 
     const TIB: u64 = 1 << 40;
 
+    fn part_bytes(number: u32, hint: Option<u64>) -> usize {
+        super::part_bytes(number, hint, SMALLEST)
+    }
+
     #[test]
     fn large_objects_fit_without_a_hint() {
         let all: u64 = (1..=MOST_PARTS as u32).map(|number| part_bytes(number, None) as u64).sum();
@@ -36,6 +41,12 @@ mod tests {
         let first_5_gib: u64 = (1..=640).map(|number| part_bytes(number, None) as u64).sum();
         assert_eq!(first_5_gib, 5 << 30);
         assert_eq!(part_bytes(1, None), SMALLEST);
+    }
+
+    #[test]
+    fn on_a_small_scale_parts_double_at_the_same_numbers() {
+        let sizes = [1, 640, 641, 1_281].map(|number| super::part_bytes(number, None, 8 << 10));
+        assert_eq!(sizes, [8 << 10, 8 << 10, 16 << 10, 32 << 10]);
     }
 
     #[test]

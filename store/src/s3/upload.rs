@@ -114,7 +114,7 @@ impl Upload {
     }
 
     fn part_bytes(&self, number: u32) -> usize {
-        part_bytes(number, self.options.length_hint)
+        part_bytes(number, self.options.length_hint, self.inner.sizes.smallest_part)
     }
 
     fn request(&self, operation: &str) -> Request {

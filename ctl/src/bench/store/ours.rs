@@ -40,7 +40,8 @@ pub(super) async fn download(store: &Arc<dyn Store>, load: &Load, folder: &str, 
         let (store, path, file) = (Arc::clone(store), format!("{folder}/{name}"), target.join(name));
         async move {
             let task = tokio::spawn(async move {
-                let body = store.get(&path, None).await?;
+                // With its length, as it is known to whoever restores.
+                let body = store.get(&path, Some(0..size)).await?;
                 if size <= CHUNK { write_whole(body, file).await } else { write_along(body, file).await }
             });
             joined(task.await)

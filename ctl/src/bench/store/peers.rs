@@ -1,5 +1,6 @@
 //! Other programs that carry files to the same storage: how each is called.
 
+mod hdfs;
 mod s3;
 
 use super::leg::Load;
@@ -53,6 +54,7 @@ pub(crate) fn find(args: &StoreBenchArgs) -> Result<Vec<Peer>> {
         .filter(|name| !name.is_empty())
         .map(|name| match scheme {
             "s3" => s3::peer(name, args),
+            "hdfs" => hdfs::peer(name, args),
             _ => Err(Error::not_supported(format!("no peer is known for the location '{}'", args.location))),
         })
         .collect()
@@ -64,9 +66,22 @@ fn program(name: &str, args: &StoreBenchArgs) -> Result<PathBuf> {
     let dirs = args.peers_dir.iter().cloned().chain(std::env::split_paths(&path));
     dirs.map(|dir| dir.join(name)).find(|file| file.is_file()).ok_or_else(|| {
         Error::not_found(format!(
-            "program {name} is not there: tests/servers/peers DIR installs it, --peers-dir DIR/bin"
+            "program {name} is not there: tests/servers/peers DIR installs those of Python, tests/servers/hdfs up --dir DIR \
+             makes hdfs; --peers-dir DIR/bin"
         ))
     })
+}
+
+/// rclone takes the storage from its environment, so that a call is the same for each.
+fn rclone(call: &Call<'_>) -> Vec<String> {
+    let local = call.local.display().to_string();
+    let paths = match call.way {
+        Way::Up => [local, call.remote.clone()],
+        Way::Down => [call.remote.clone(), local],
+    };
+    let transfers = call.streams.to_string();
+    let options = ["copy", "--transfers", &transfers, "--checkers", &transfers];
+    options.into_iter().map(str::to_owned).chain(paths).collect()
 }
 
 impl Peer {

@@ -14,7 +14,7 @@ pub(super) fn peer(name: &str, args: &StoreBenchArgs) -> Result<Peer> {
     let bucket = args.location.trim_start_matches("s3://").trim_end_matches('/').to_owned();
     let (program_name, location, arguments): (_, _, super::Arguments) = match name {
         "s5cmd" => ("s5cmd", format!("s3://{bucket}"), s5cmd),
-        "rclone" => ("rclone", format!(":s3:{bucket}"), rclone),
+        "rclone" => ("rclone", format!(":s3:{bucket}"), super::rclone),
         "awscli" | "aws" => ("aws", format!("s3://{bucket}"), awscli),
         other => return Err(Error::invalid(format!("peer '{other}' is unknown: s5cmd, rclone, awscli"))),
     };
@@ -45,17 +45,6 @@ fn s5cmd(call: &Call<'_>) -> Vec<String> {
     };
     // As it comes: 256 workers.
     ["--log", "error", "cp"].into_iter().map(str::to_owned).chain(paths).collect()
-}
-
-fn rclone(call: &Call<'_>) -> Vec<String> {
-    let local = call.local.display().to_string();
-    let paths = match call.way {
-        Way::Up => [local, call.remote.clone()],
-        Way::Down => [call.remote.clone(), local],
-    };
-    let transfers = call.streams.to_string();
-    let options = ["copy", "--transfers", &transfers, "--checkers", &transfers];
-    options.into_iter().map(str::to_owned).chain(paths).collect()
 }
 
 fn awscli(call: &Call<'_>) -> Vec<String> {
