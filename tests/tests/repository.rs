@@ -208,3 +208,34 @@ async fn a_frozen_broker_is_named_and_comes_back() -> Outcome {
     cluster.until_alive().await?;
     sql.run(&statement).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_location_is_said_in_one_sentence() -> Outcome {
+    let cluster = Cluster::builder().backends(0).brokers(1).start().await?;
+    let mut sql = cluster.sql();
+    let s3 = "\"s3.endpoint\" = \"http://127.0.0.1:1\", \"s3.access_key\" = \"a\", \"s3.secret_key\" = \"hunter2\"";
+    let with = |more: &str| format!("{s3}, {more}");
+    for (access, location, properties, says) in [
+        ("S3", "s3://bucket/p", with("\"s3.acces_key\" = \"b\""), "'s3.acces_key' is unknown"),
+        ("S3", "s3://bucket/p", with("\"use_path_style\" = \"maybe\""), "use_path_style = 'maybe' must be"),
+        ("S3", "s3://bucket/p", with("\"AWS_SECRET_KEY\" = \"other\""), "s3.secret_key is given twice"),
+        ("S3", "s3://bucket/p", "\"s3.endpoint\" = \"ftp://h\"".to_owned(), "must be host, host:port, http://host:port"),
+        ("S3", "s3://", s3.to_owned(), "bucket"),
+        ("S3", "s3://host:9000/b", s3.to_owned(), "'host:9000' is no name of a bucket"),
+        ("S3", "s3://b/../c", s3.to_owned(), ".."),
+        ("HDFS", "hdfs://nn:x/b", "\"username\" = \"u\"".to_owned(), "malformed port 'x'"),
+        ("HDFS", "hdfs://127.0.0.1:1/b", "\"dfs_replication\" = \"1\"".to_owned(), "'dfs_replication' is unknown"),
+        ("LOCAL", "file://host/dir", String::new(), "absolute path"),
+    ] {
+        for access in [access, "BROKER local_broker"] {
+            let properties = if properties.is_empty() { String::new() } else { format!(" PROPERTIES ({properties})") };
+            let error = sql
+                .error(&format!("CREATE REPOSITORY r WITH {access} ON LOCATION \"{location}\"{properties}"))
+                .await?;
+            assert!(error.message.contains(says), "{access} {location}: {says}: {}", error.message);
+            assert!(!error.message.contains('\n') && !error.message.contains("hunter2"), "{}", error.message);
+        }
+    }
+    assert!(sql.query("SHOW REPOSITORIES").await?.is_empty());
+    Ok(())
+}
