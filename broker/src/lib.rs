@@ -123,7 +123,10 @@ impl Bound {
 
 /// New connections until the shutdown begins, which closes the port: left open, the kernel would go on taking connections
 /// that nobody serves, and whoever made them would wait instead of asking another broker.
-fn until_shutdown(listener: TcpListener, shutdown: &Shutdown) -> impl Stream<Item = std::io::Result<TcpStream>> + use<> {
+fn until_shutdown(
+    listener: TcpListener,
+    shutdown: &Shutdown,
+) -> impl Stream<Item = std::io::Result<TcpStream>> + use<> {
     stream::unfold((incoming(listener), shutdown.token()), |(mut connections, token)| async move {
         tokio::select! {
             connection = connections.next() => Some((connection?, (connections, token))),

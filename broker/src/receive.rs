@@ -67,7 +67,10 @@ where
 /// A small object that came in one message.
 pub fn whole(data: Bytes, sum: u32) -> Result<Bytes> {
     if data.len() > SMALL_OBJECT_BYTES {
-        return Err(Error::invalid(format!("{} bytes are too many for one message, {SMALL_OBJECT_BYTES} fit", data.len())));
+        return Err(Error::invalid(format!(
+            "{} bytes are too many for one message, {SMALL_OBJECT_BYTES} fit",
+            data.len()
+        )));
     }
     if crc32c::crc32c(&data) != sum {
         return Err(garbled("the object does not match its CRC32C"));

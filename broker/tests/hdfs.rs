@@ -8,9 +8,11 @@ mod server;
 
 use coffer_stdx::{ErrorKind, Result};
 use coffer_store::suite::Suite;
+use coffer_store::suite::wire::Wire;
 use coffer_store::{PutOptions, from_bytes, read_all};
-use process::Broker;
+use process::{Broker, behind};
 use server::Hdfs;
+use std::sync::Arc;
 
 const ANY: PutOptions = PutOptions { create_new: false, length_hint: None };
 
@@ -21,9 +23,10 @@ async fn hdfs_behind_a_broker_keeps_the_contract() -> Result<()> {
     };
     let broker = Broker::start(&[], "")?;
     let location = format!("hdfs://{}/contract/r", hdfs.fact("nn1"));
-    let store = broker.store(location.clone(), &[("username", "root")])?;
+    let wire = Arc::new(Wire::to(&broker.address).await?);
+    let store = behind(wire.address(), location.clone(), &[("username", "root")])?;
     let stranger = broker.store(location, &[("hadoop.username", "bob")])?;
-    Suite::new(store, "suite").names(1_100).big(16 << 20).denied(stranger, false).run().await
+    Suite::new(store, "suite").names(1_100).big(16 << 20).wire(wire, true).denied(stranger, false).run().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

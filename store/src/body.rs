@@ -201,7 +201,9 @@ mod tests {
         for (chunks, wanted) in [(&["12345"][..], "12345"), (&["1", "", "2345"], "12345"), (&[], "")] {
             assert!(matches!(whole(parts(chunks), 5).await.unwrap(), Whole::All(all) if all == wanted), "{chunks:?}");
         }
-        let Whole::More(body) = whole(parts(&["123", "456", "7"]), 5).await.unwrap() else { panic!("7 bytes are more") };
+        let Whole::More(body) = whole(parts(&["123", "456", "7"]), 5).await.unwrap() else {
+            panic!("7 bytes are more")
+        };
         assert_eq!(body.try_collect::<Vec<_>>().await.unwrap().concat(), b"1234567");
         let failing = stream::iter([Ok(Bytes::from("1")), Err(Error::conflict("cause"))]).boxed();
         assert_eq!(whole(failing, 5).await.err(), Some(Error::conflict("cause")));

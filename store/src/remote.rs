@@ -12,6 +12,7 @@
 mod brokers;
 mod upload;
 
+use crate::body::Whole;
 use crate::{ByteStream, Child, ChildStream, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
 use async_trait::async_trait;
 use brokers::{Brokers, error_of};
@@ -28,7 +29,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use upload::Upload;
-use crate::body::Whole;
 
 /// For one answer, or the first message of a stream; longer than a broker's own retries take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);

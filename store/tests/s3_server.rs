@@ -261,10 +261,8 @@ async fn a_bucket_that_is_full_says_so_and_shows_nothing_of_the_object() -> Resu
     let test = "s3_server::a_bucket_that_is_full_says_so_and_shows_nothing_of_the_object";
     let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
     let prefix = uuid::Uuid::new_v4();
-    let spec = StorageSpec {
-        location: format!("s3://{}/{prefix}", variable("_FULL_BUCKET")),
-        ..spec(&endpoint, true, "")
-    };
+    let spec =
+        StorageSpec { location: format!("s3://{}/{prefix}", variable("_FULL_BUCKET")), ..spec(&endpoint, true, "") };
     let store = open(&spec, &LocalAccess::default())?;
     store.put("kept", from_bytes("x"), PutOptions::default()).await?;
     // By one request, and by many parts of which the first fit.

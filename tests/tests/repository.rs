@@ -219,7 +219,12 @@ async fn what_is_wrong_with_a_location_is_said_in_one_sentence() -> Outcome {
         ("S3", "s3://bucket/p", with("\"s3.acces_key\" = \"b\""), "'s3.acces_key' is unknown"),
         ("S3", "s3://bucket/p", with("\"use_path_style\" = \"maybe\""), "use_path_style = 'maybe' must be"),
         ("S3", "s3://bucket/p", with("\"AWS_SECRET_KEY\" = \"other\""), "s3.secret_key is given twice"),
-        ("S3", "s3://bucket/p", "\"s3.endpoint\" = \"ftp://h\"".to_owned(), "must be host, host:port, http://host:port"),
+        (
+            "S3",
+            "s3://bucket/p",
+            "\"s3.endpoint\" = \"ftp://h\"".to_owned(),
+            "must be host, host:port, http://host:port",
+        ),
         ("S3", "s3://", s3.to_owned(), "bucket"),
         ("S3", "s3://host:9000/b", s3.to_owned(), "'host:9000' is no name of a bucket"),
         ("S3", "s3://b/../c", s3.to_owned(), ".."),
@@ -229,9 +234,8 @@ async fn what_is_wrong_with_a_location_is_said_in_one_sentence() -> Outcome {
     ] {
         for access in [access, "BROKER local_broker"] {
             let properties = if properties.is_empty() { String::new() } else { format!(" PROPERTIES ({properties})") };
-            let error = sql
-                .error(&format!("CREATE REPOSITORY r WITH {access} ON LOCATION \"{location}\"{properties}"))
-                .await?;
+            let error =
+                sql.error(&format!("CREATE REPOSITORY r WITH {access} ON LOCATION \"{location}\"{properties}")).await?;
             assert!(error.message.contains(says), "{access} {location}: {says}: {}", error.message);
             assert!(!error.message.contains('\n') && !error.message.contains("hunter2"), "{}", error.message);
         }

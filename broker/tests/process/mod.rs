@@ -25,6 +25,13 @@ impl Drop for Broker {
     }
 }
 
+/// A location behind the broker at this address.
+pub(crate) fn behind(address: &str, location: String, properties: &[(&str, &str)]) -> Result<Arc<dyn Store>> {
+    let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let brokers = vec![address.to_owned()];
+    open(&StorageSpec { location, properties, brokers, ..StorageSpec::default() }, &LocalAccess::default())
+}
+
 impl Broker {
     /// With these variables, and these lines of configuration besides a budget of 64 MiB.
     pub(crate) fn start(environment: &[(&str, &str)], more: &str) -> std::io::Result<Broker> {
@@ -53,9 +60,7 @@ impl Broker {
 
     /// A location behind it.
     pub(crate) fn store(&self, location: String, properties: &[(&str, &str)]) -> Result<Arc<dyn Store>> {
-        let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let brokers = vec![self.address.clone()];
-        open(&StorageSpec { location, properties, brokers, ..StorageSpec::default() }, &LocalAccess::default())
+        behind(&self.address, location, properties)
     }
 
     /// Ask it to stop (SIGTERM).

@@ -5,6 +5,7 @@ use super::{CONNECT_WITHIN, STALL};
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::endpoint::{DefaultResolver, Endpoint, EndpointFuture, Params, ResolveEndpoint};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -16,6 +17,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// For finding credentials in the surroundings; shorter than any request may take, so that its error is the one shown.
@@ -36,6 +38,7 @@ pub(super) async fn client(settings: &Settings) -> Client {
         .identity_cache(IdentityCache::lazy().load_timeout(CREDENTIALS_WITHIN).build())
         .http_client(http)
         .region(Region::new(settings.region.clone()))
+        .endpoint_resolver(OneBucket::default())
         .force_path_style(settings.path_style)
         .request_checksum_calculation(send)
         .response_checksum_validation(expect)
@@ -46,6 +49,31 @@ pub(super) async fn client(settings: &Settings) -> Client {
         config = config.endpoint_url(endpoint);
     }
     Client::from_conf(config.build())
+}
+
+/// Where requests go. The SDK works that out for each of them, as what it keeps is bound to the name of the object. All
+/// requests of a client are for one bucket, so the first answer holds for all; only Amazon's directory buckets have
+/// operations that go elsewhere.
+#[derive(Debug, Default)]
+struct OneBucket {
+    rules: DefaultResolver,
+    found: OnceLock<Endpoint>,
+}
+
+impl ResolveEndpoint for OneBucket {
+    fn resolve_endpoint<'a>(&'a self, params: &'a Params) -> EndpointFuture<'a> {
+        if let Some(endpoint) = self.found.get() {
+            return EndpointFuture::ready(Ok(endpoint.clone()));
+        }
+        EndpointFuture::new(async move {
+            let endpoint = self.rules.resolve_endpoint(params).await?;
+            if params.bucket().is_some_and(|bucket| !bucket.ends_with("--x-s3")) {
+                // Another request may have been quicker, with the same outcome.
+                let _ = self.found.set(endpoint.clone());
+            }
+            Ok(endpoint)
+        })
+    }
 }
 
 /// Names of hosts as everybody resolves them, and every `bucket.localhost` as this host, whatever its name service says

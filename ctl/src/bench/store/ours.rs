@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 /// Bytes read from a file at once; smaller files are read and written whole.
 const CHUNK: u64 = 1 << 20;
 /// Chunks that wait between disk and network.
-const CHUNKS_AHEAD: usize = 3;
+const CHUNKS_AHEAD: usize = 8;
 
 /// Put every file.
 pub(super) async fn upload(store: &Arc<dyn Store>, load: &Load, folder: &str) -> Result<()> {
@@ -92,8 +92,11 @@ async fn write_along(mut body: ByteStream, path: PathBuf) -> Result<()> {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let writer = tokio::task::spawn_blocking(move || -> Result<()> {
         let mut file = File::create(&path).context(|| path.display().to_string())?;
-        while let Some(chunk) = receiver.blocking_recv() {
-            file.write_all(&chunk).context(|| path.display().to_string())?;
+        let mut chunks = Vec::with_capacity(CHUNKS_AHEAD);
+        while receiver.blocking_recv_many(&mut chunks, CHUNKS_AHEAD) > 0 {
+            for chunk in chunks.drain(..) {
+                file.write_all(&chunk).context(|| path.display().to_string())?;
+            }
         }
         Ok(())
     });

@@ -8,7 +8,10 @@ pub(super) fn peer(name: &str, args: &StoreBenchArgs) -> Result<Peer> {
     let rest = args.location.trim_start_matches("hdfs://").trim_end_matches('/');
     let (namenode, folder) = rest.split_once('/').unwrap_or((rest, ""));
     if !namenode.contains(':') {
-        return Err(Error::invalid(format!("peers need the location as hdfs://host:port/folder, not {}", args.location)));
+        return Err(Error::invalid(format!(
+            "peers need the location as hdfs://host:port/folder, not {}",
+            args.location
+        )));
     }
     let user = args.properties.iter().find(|(key, _)| matches!(key.as_str(), "username" | "hadoop.username"));
     let user = user.map_or("root", |(_, user)| user);
