@@ -7,7 +7,7 @@
 
 use super::pool::Cluster;
 use super::settings::ClusterSettings;
-use coffer_stdx::{Error, ErrorKind};
+use coffer_stdx::Error;
 use prost::Message;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
