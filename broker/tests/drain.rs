@@ -7,7 +7,7 @@ mod process;
 use bytes::Bytes;
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::{Error, Result};
-use coffer_store::{ByteStream, LocalAccess, ObjectInfo, PutOptions, Store, from_bytes, open};
+use coffer_store::{ByteStream, LocalAccess, ObjectInfo, PutOptions, from_bytes, open};
 use futures::{StreamExt, TryStreamExt, stream};
 use process::{Broker, LIMIT};
 use std::path::Path;
