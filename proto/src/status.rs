@@ -45,11 +45,21 @@ pub fn to_status(error: &Error) -> Status {
     Status::with_details(code(error.kind()), error.message(), error.kind().name().as_bytes().to_vec().into())
 }
 
+/// Whether a status tells that the transport failed, rather than that the peer answered: our errors carry their kind in
+/// the details. A peer that stops says so to its connections, and h2 calls a request that comes just then an internal
+/// error.
+pub fn is_transport(status: &Status) -> bool {
+    let of_h2 = || status.code() == Code::Internal && status.message().starts_with("h2 protocol error");
+    status.details().is_empty()
+        && (matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) || of_h2())
+}
+
 /// A gRPC status as an error. `peer` is who answered, or should have: "backend 10.0.0.1:9050".
 pub fn from_status(status: &Status, peer: &str) -> Error {
     let exact = std::str::from_utf8(status.details()).ok().and_then(ErrorKind::from_name);
     match exact {
         Some(kind) => Error::new(kind, status.message()),
+        None if is_transport(status) => Error::unavailable(format!("{peer}: {}", describe(status))),
         None => Error::new(kind_of(status.code()), format!("{peer}: {}", describe(status))),
     }
 }
@@ -110,6 +120,17 @@ mod tests {
         assert!(is_busy(&status) && !is_busy(&to_status(&Error::limit("slow down"))));
         let error = from_status(&status, "broker h:1");
         assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "broker h:1: all memory is taken"));
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_no_answer() {
+        let ended =
+            Status::internal("h2 protocol error: http2 error: connection error received: not a result of an error");
+        assert!(is_transport(&ended) && is_transport(&Status::unavailable("refused")));
+        assert_eq!(from_status(&ended, "broker h:1").kind(), ErrorKind::Unavailable);
+        for answered in [Status::internal("panicked"), to_status(&Error::bug("h2 protocol error")), busy("full")] {
+            assert!(!is_transport(&answered), "{answered}");
+        }
     }
 
     #[test]

@@ -8,19 +8,19 @@
 //! that no flow control of a body can hold up. A broker that does not answer that counts as one that cannot be reached.
 
 use coffer_proto::channel::{MAX_MESSAGE_BYTES, connect};
-use coffer_proto::status::{from_status, is_busy};
+use coffer_proto::status::{from_status, is_busy, is_transport};
 use coffer_proto::v1::PingRequest;
 use coffer_proto::v1::broker_client::BrokerClient;
 use coffer_stdx::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 /// Between pings of a broker that owes an answer, and before the first.
 const PING_EVERY: Duration = Duration::from_secs(3);
 /// A broker that takes longer to answer one does not answer.
-const PING_WITHIN: Duration = Duration::from_secs(5);
+const PING_WITHIN: Duration = Duration::from_secs(10);
 /// How long a broker may wait for memory while others have not been asked, milliseconds.
 const MEMORY_WAIT_MS: u32 = 1_000;
 
@@ -133,7 +133,7 @@ impl Broker {
         match answer {
             Ok(answer) => Ok(Ok(answer)),
             Err(status) if is_busy(&status) => Ok(Err(Left::Busy(self.error(&status)))),
-            Err(status) if is_unreachable(&status) => {
+            Err(status) if is_transport(&status) => {
                 let error = self.error(&status);
                 tracing::warn!(broker = self.name, %error, "broker not reached");
                 Ok(Err(Left::Unreachable(error)))
@@ -148,7 +148,7 @@ impl Broker {
             tokio::time::sleep(PING_EVERY).await;
             let mut pings = self.pings.clone();
             match tokio::time::timeout(PING_WITHIN, pings.ping(PingRequest::default())).await {
-                Ok(Err(status)) if is_unreachable(&status) => return status,
+                Ok(Err(status)) if is_transport(&status) => return status,
                 Ok(_) => {}
                 Err(_) => {
                     return Status::unavailable(format!(
@@ -174,11 +174,6 @@ pub(super) fn error_of(status: &Status, broker: &str) -> Error {
         true => error,
         false => Error::new(error.kind(), format!("{broker}: {}", error.message())),
     }
-}
-
-/// Whether the transport failed, rather than the broker having answered: its own errors carry their kind in details.
-fn is_unreachable(status: &Status) -> bool {
-    status.details().is_empty() && matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }
 
 #[cfg(test)]
