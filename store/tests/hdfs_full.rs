@@ -43,7 +43,8 @@ async fn a_disk_that_fills_up_is_named_and_nothing_of_the_object_is_seen() -> Re
         testing::skip(test, "this user may not mount a small file system");
         return Ok(());
     };
-    let Some(hdfs) = Hdfs::start(test, &format!("simple --dir {}", dir.path().display()))? else { return Ok(()) };
+    let options = format!("simple --set dfs.blocksize=1048576 --dir {}", dir.path().display());
+    let Some(hdfs) = Hdfs::start(test, &options)? else { return Ok(()) };
     let properties = [("username", "root"), ("dfs.replication", "1"), ("dfs.blocksize", "1048576")];
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let location = format!("hdfs://{}/full", hdfs.fact("nn1"));

@@ -3,7 +3,8 @@
 //! few lines of Hadoop's RPC, and each of them is tried. With Kerberos the question is not asked: the message then names
 //! the cluster only.
 //!
-//! A DataNode whose disk is full just ends the connection. The NameNode knows how much room it has, a heartbeat late.
+//! A DataNode whose disk is full just ends the connection. The NameNode knows how much room it has, a heartbeat late. What
+//! counts as full is what the DataNode itself has for `dfs.blocksize`: hdfs-native does not tell it how large blocks are.
 
 use super::pool::Cluster;
 use super::settings::ClusterSettings;
@@ -25,7 +26,7 @@ const ANSWER_BYTES: usize = 1 << 20;
 /// often to ask, and how long to wait before each time but the first.
 const ROOM_ASKED: u32 = 5;
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Bytes of a block when nobody said another size.
+/// What a DataNode usually wants to have free for one more block, bytes.
 const USUAL_BLOCK: u64 = 128 << 20;
 /// DataNodes tried.
 const MOST_DATANODES: usize = 8;
@@ -45,7 +46,14 @@ pub(super) async fn explain(cluster: &Cluster, path: &str, block_bytes: Option<u
                      dfs.client.use.datanode.hostname = true";
         return Error::new(error.kind(), format!("{}; {cause}", error.message()));
     }
-    let block = block_bytes.unwrap_or(USUAL_BLOCK);
+    let block = block_bytes.unwrap_or(USUAL_BLOCK).max(USUAL_BLOCK);
+    let doing = error.message().split_once(": ").map_or(error.message(), |(doing, _)| doing);
+    let no_room = |of: String, free: u64| {
+        Error::no_space(format!(
+            "{doing}: {of} has no room for another block, {} MiB are left on its disks; free space or add DataNodes",
+            free >> 20
+        ))
+    };
     let mut said = Vec::new();
     for asked in 0..ROOM_ASKED {
         if asked > 0 {
@@ -56,13 +64,15 @@ pub(super) async fn explain(cluster: &Cluster, path: &str, block_bytes: Option<u
             break;
         }
         if let Some(full) = said.iter().find(|node| node.is_full(block)) {
-            let (name, free) = (&full.address, full.free >> 20);
-            let doing = error.message().split_once(": ").map_or(error.message(), |(doing, _)| doing);
-            return Error::no_space(format!(
-                "{doing}: DataNode {name} has no room for another block, {free} MiB are left on its disks; free space or \
-                 add DataNodes"
-            ));
+            return no_room(format!("DataNode {}", full.address), full.free);
         }
+    }
+    // The block was given up, so that nobody knows where it was to be.
+    if said.is_empty()
+        && let Some(room) = room(settings).await
+        && room < block
+    {
+        return no_room(settings.name(), room);
     }
     let said: Vec<String> = said.into_iter().map(|node| node.said).collect();
     if said.is_empty() { error } else { Error::new(error.kind(), format!("{}; {}", error.message(), said.join("; "))) }
@@ -84,13 +94,9 @@ impl Tried {
 
 /// What each DataNode of the file's last block says to a connection.
 async fn tried(settings: &ClusterSettings, path: &str) -> Vec<Tried> {
-    let mut nodes = None;
-    for namenode in &settings.namenodes {
-        nodes = timeout(ASK_WITHIN, ask(settings, &namenode.address, path)).await.ok().flatten();
-        if nodes.is_some() {
-            break;
-        }
-    }
+    let request = BlockLocationsRequest { path: path.to_owned(), offset: 0, length: i64::MAX as u64 };
+    let answer = ask(settings, "getBlockLocations", &request.encode_length_delimited_to_vec()).await;
+    let nodes = answer.and_then(|answer| located(&answer));
     let nodes = nodes.unwrap_or_default();
     let tries = nodes.iter().take(MOST_DATANODES).filter_map(|node| {
         let id = node.id.as_ref()?;
@@ -132,18 +138,38 @@ async fn connects(address: &str) -> Result<(), String> {
     }
 }
 
-/// Ask a NameNode where the last block of a file is, or is to be.
-async fn ask(settings: &ClusterSettings, address: &str, path: &str) -> Option<Vec<DatanodeInfo>> {
+/// Bytes left on the disks of all DataNodes.
+async fn room(settings: &ClusterSettings) -> Option<u64> {
+    // A request without fields.
+    let answer = ask(settings, "getFsStats", &[0]).await?;
+    let mut answer = answer.as_slice();
+    ResponseHeader::decode_length_delimited(&mut answer).ok()?;
+    let stats = StatsResponse::decode_length_delimited(&mut answer).ok()?;
+    // Without a live DataNode there are no disks at all, which is another matter.
+    (stats.capacity > 0).then_some(stats.remaining)
+}
+
+/// Ask the NameNodes in turn.
+async fn ask(settings: &ClusterSettings, method: &str, request: &[u8]) -> Option<Vec<u8>> {
+    for namenode in &settings.namenodes {
+        let asked = timeout(ASK_WITHIN, ask_one(settings, &namenode.address, method, request)).await;
+        if let Some(answer) = asked.ok().flatten() {
+            return Some(answer);
+        }
+    }
+    None
+}
+
+/// Ask a NameNode.
+async fn ask_one(settings: &ClusterSettings, address: &str, method: &str, request: &[u8]) -> Option<Vec<u8>> {
     let mut connection = TcpStream::connect(address).await.ok()?;
     let mut sent = PREAMBLE.to_vec();
     let client: Vec<u8> = Uuid::new_v4().as_bytes().to_vec();
     let user = UserInformation { effective_user: settings.user.clone().or_else(own_user) };
     let context = ConnectionContext { user: Some(user), protocol: Some(PROTOCOL.to_owned()) };
     frame(&mut sent, &[&header(&client, CONTEXT_CALL), &context.encode_length_delimited_to_vec()]);
-    let method = RequestHeader { method: "getBlockLocations".to_owned(), protocol: PROTOCOL.to_owned(), version: 1 };
-    let request = BlockLocationsRequest { path: path.to_owned(), offset: 0, length: i64::MAX as u64 };
-    let parts = [header(&client, 0), method.encode_length_delimited_to_vec(), request.encode_length_delimited_to_vec()];
-    frame(&mut sent, &[&parts[0], &parts[1], &parts[2]]);
+    let method = RequestHeader { method: method.to_owned(), protocol: PROTOCOL.to_owned(), version: 1 };
+    frame(&mut sent, &[&header(&client, 0), &method.encode_length_delimited_to_vec(), request]);
     connection.write_all(&sent).await.ok()?;
     let length = connection.read_u32().await.ok()? as usize;
     if length > ANSWER_BYTES {
@@ -151,7 +177,9 @@ async fn ask(settings: &ClusterSettings, address: &str, path: &str) -> Option<Ve
     }
     let mut answer = vec![0; length];
     connection.read_exact(&mut answer).await.ok()?;
-    located(&answer)
+    // A NameNode that stands by refuses.
+    let head = ResponseHeader::decode_length_delimited(answer.as_slice()).ok()?;
+    (head.status == 0).then_some(answer)
 }
 
 fn located(answer: &[u8]) -> Option<Vec<DatanodeInfo>> {
@@ -184,9 +212,10 @@ fn frame(sent: &mut Vec<u8>, parts: &[&[u8]]) {
 
 #[derive(Clone, PartialEq, Message)]
 struct RequestHead {
-    #[prost(int32, tag = "1")]
+    #[prost(int32, required, tag = "1")]
     kind: i32,
-    #[prost(int32, tag = "2")]
+    // Written even when it is 0, which the NameNode insists on.
+    #[prost(int32, required, tag = "2")]
     operation: i32,
     #[prost(sint32, required, tag = "3")]
     call: i32,
@@ -236,6 +265,14 @@ struct ResponseHeader {
     call: u32,
     #[prost(int32, required, tag = "2")]
     status: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatsResponse {
+    #[prost(uint64, required, tag = "1")]
+    capacity: u64,
+    #[prost(uint64, required, tag = "3")]
+    remaining: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -300,6 +337,11 @@ mod tests {
         assert_eq!(port(answer(1, None)), None);
         assert_eq!(located(b"nonsense"), None);
         assert_eq!(located(&answer(0, None)).unwrap()[0].remaining, 7);
+    }
+
+    #[test]
+    fn requests_say_their_operation_although_it_is_0() {
+        assert_eq!(header(b"c", -3), [11, 8, 2, 16, 0, 24, 5, 34, 1, b'c', 40, 1]);
     }
 
     #[tokio::test]
