@@ -1,6 +1,8 @@
 //! The replicated log below the state: openraft with its log and snapshots in files of ours. All that the rest of the
 //! frontend sees of it is [`Meta`].
 
+#[cfg(test)]
+mod cluster_tests;
 mod figures;
 mod handle;
 mod home;
@@ -10,6 +12,8 @@ mod machine;
 mod network;
 pub mod offline;
 mod proposer;
+#[cfg(test)]
+mod simulation_tests;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ use coffer_stdx::fsx;
 use files::Files;
 pub(super) use files::Place;
 pub(super) use frame::{Batch, Kind};
+#[cfg(test)]
+pub(super) use frame::{HEAD_BYTES, Head, acknowledgement, head, numbered, read_head, scan};
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, OptionalSend};
 use std::fmt::Debug;
