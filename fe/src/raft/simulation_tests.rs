@@ -11,24 +11,42 @@ mod world;
 
 use world::World;
 
-/// Runs of the ordinary test; `COFFER_SIMULATION_SEEDS` asks for more.
-const SEEDS: u64 = 300;
+/// Runs of the ordinary test; `COFFER_SIMULATION_SEEDS=5000..9000` asks for others.
+const SEEDS: std::ops::Range<u64> = 0..1_000;
+const THREADS: u64 = 2;
+
+fn wanted() -> std::ops::Range<u64> {
+    let Ok(wanted) = std::env::var("COFFER_SIMULATION_SEEDS") else { return SEEDS };
+    let (from, to) = wanted.split_once("..").expect("COFFER_SIMULATION_SEEDS is FROM..TO");
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
+/// Acknowledged changes, crashes, installed snapshots.
+fn run(seeds: impl Iterator<Item = u64>) -> [u64; 3] {
+    seeds.fold([0; 3], |sum, seed| {
+        let done = std::panic::catch_unwind(|| World::new(seed).run());
+        let done = done.unwrap_or_else(|_| panic!("it was seed {seed}"));
+        [sum[0] + done.acknowledged, sum[1] + done.crashes, sum[2] + done.installed]
+    })
+}
 
 #[test]
 fn every_run_keeps_every_promise() {
-    let wanted = std::env::var("COFFER_SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let (mut acknowledged, mut crashes, mut snapshots) = (0, 0, 0);
-    for seed in 0..wanted.unwrap_or(SEEDS) {
-        let done = World::new(seed).run();
-        acknowledged += done.acknowledged;
-        crashes += done.crashes;
-        snapshots += done.installed;
-    }
+    let seeds = wanted();
+    let sums: Vec<[u64; 3]> = std::thread::scope(|scope| {
+        let part = |nth| seeds.clone().filter(move |seed| seed % THREADS == nth);
+        let threads: Vec<_> = (0..THREADS)
+            .map(|nth| {
+                let mine = part(nth);
+                scope.spawn(move || run(mine))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
     // The runs did what they are for.
-    assert!(
-        acknowledged > 5 * SEEDS && crashes > SEEDS && snapshots > SEEDS / 10,
-        "{acknowledged} {crashes} {snapshots}"
-    );
+    let [acknowledged, crashes, snapshots] = [0, 1, 2].map(|at| sums.iter().map(|sum| sum[at]).sum::<u64>());
+    let runs = seeds.end - seeds.start;
+    assert!(acknowledged > 5 * runs && crashes > runs && snapshots > runs / 10, "{acknowledged} {crashes} {snapshots}");
 }
 
 #[test]

@@ -156,7 +156,9 @@ fn check_number(path: &Path, head: Head, before: Option<&Files>) -> Result<()> {
         return Err(damaged(path, 0, "it has the name of another file"));
     }
     match before {
-        Some(before) if before.next != head.first => Err(damaged(path, 0, "the file before it is missing")),
+        Some(before) if before.next != head.first => {
+            Err(damaged(path, 0, "the file before it is missing or was cut short"))
+        }
         _ => Ok(()),
     }
 }

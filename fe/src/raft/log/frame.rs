@@ -218,7 +218,9 @@ pub(in crate::raft) fn scan(bytes: &[u8], head: Head, last: bool) -> std::result
         if !empty && proven_durable(rest, head.salt, scanned.next) {
             return Err(Damage { offset: at as u64, why: "what is there was durable and does not match its checksum" });
         }
-        if !(last || empty && acknowledged) {
+        // The last batch of an older file may lack its acknowledgement: a crash came between the two, the next start found
+        // the batch whole, and began another file. That nothing is missing here is what the name of that file tells.
+        if !(last || empty) {
             return Err(Damage { offset: at as u64, why: "it ends there, and a later file goes on" });
         }
         scanned.torn = !empty;

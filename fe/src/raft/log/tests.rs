@@ -158,6 +158,33 @@ async fn files_are_begun_when_long_and_removed_when_purged() {
     assert!(open(dir.path()).await.err().unwrap().message().contains("name of another file"));
 }
 
+/// Killed between the sync of a batch and its acknowledgement, when the file is long enough for another one to begin.
+#[tokio::test]
+async fn a_file_whose_last_batch_was_never_acknowledged_is_followed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open(dir.path()).await.unwrap();
+    let large = "x".repeat(limits::LOG_SEGMENT_BYTES as usize);
+    append(&mut log, vec![entry(0, &large)]).await;
+    drop(log);
+    drop(open(dir.path()).await.unwrap());
+    let first = files(dir.path()).remove(0);
+    let bytes = std::fs::read(&first).unwrap();
+    let end = frame::scan(&bytes, frame::read_head(&bytes, "f").unwrap(), true).unwrap().end as usize;
+    std::fs::write(&first, &bytes[..end - frame::MARK_BYTES]).unwrap();
+    let mut log = open(dir.path()).await.unwrap();
+    append(&mut log, vec![entry(1, "y")]).await;
+    drop(log);
+    let mut log = open(dir.path()).await.unwrap();
+    assert_eq!(all(&mut log).await, [entry(0, &large), entry(1, "y")]);
+    assert_eq!(files(dir.path()).len(), 2);
+    drop(log);
+    drop(open(dir.path()).await.unwrap());
+    // Without that batch it is another matter.
+    std::fs::write(&first, &bytes[..frame::HEAD_BYTES]).unwrap();
+    let error = open(dir.path()).await.err().unwrap();
+    assert!(error.message().contains("missing or was cut short"), "{error}");
+}
+
 #[tokio::test]
 async fn a_missing_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -172,7 +199,7 @@ async fn a_missing_file_is_named() {
     assert_eq!(paths.len(), 3);
     std::fs::rename(&paths[1], dir.path().join("aside")).unwrap();
     let error = open(dir.path()).await.err().unwrap();
-    assert!(error.message().contains("the file before it is missing"), "{error}");
+    assert!(error.message().contains("the file before it is missing or"), "{error}");
     std::fs::rename(dir.path().join("aside"), &paths[1]).unwrap();
     std::fs::remove_file(&paths[0]).unwrap();
     // Without the first file the rest is whole, but the entries do not begin where they should.
