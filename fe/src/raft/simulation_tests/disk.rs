@@ -22,7 +22,7 @@ pub(super) struct Disk {
 
 /// One thing to make durable.
 pub(super) enum Write {
-    Entry(Entry),
+    Entry(Box<Entry>),
     Vote(Vote),
     Truncate(u64),
     Purge(LogId),

@@ -190,7 +190,7 @@ impl Node {
     }
 
     fn append(&mut self, entry: Entry, rng: &mut StdRng) -> bool {
-        if !self.persist(&[Write::Entry(entry.clone())], rng) {
+        if !self.persist(&[Write::Entry(Box::new(entry.clone()))], rng) {
             return false;
         }
         self.log.push(entry);
@@ -301,7 +301,7 @@ impl Node {
                 }
                 None => {}
             }
-            writes.push(Write::Entry(entry.clone()));
+            writes.push(Write::Entry(Box::new(entry.clone())));
             kept.push(entry);
         }
         if !writes.is_empty() && !self.persist(&writes, rng) {

@@ -98,7 +98,7 @@ impl World {
         for at in 0..self.nodes.len() {
             let node = &mut self.nodes[at];
             if node.leads() {
-                let sends = if self.now % 3 == 0 { node.tick() } else { Vec::new() };
+                let sends = if self.now.is_multiple_of(3) { node.tick() } else { Vec::new() };
                 self.after(at, sends);
             } else if node.up && self.now >= self.patience[at] {
                 self.patience[at] = self.now + self.rng.random_range(15..45);
