@@ -1,4 +1,4 @@
-//! The HTTP service: health, metrics, and the routes of loads.
+//! The HTTP service: health, readiness, metrics, and the routes of loads.
 
 use crate::load::stream::{StreamDeps, http};
 use crate::metrics::Metrics;
@@ -9,18 +9,22 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use coffer_stdx::shutdown::Shutdown;
 use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 struct Seen {
     store: Arc<TabletStore>,
     metrics: Arc<Metrics>,
+    shutdown: Shutdown,
 }
 
 /// All routes.
 pub fn routes(loads: StreamDeps) -> Router {
-    let seen = Seen { store: loads.load.store.clone(), metrics: loads.load.metrics.clone() };
-    let own = Router::new().route("/metrics", get(metrics)).route("/api/health", get(health)).with_state(seen);
+    let (store, figures) = (loads.load.store.clone(), loads.load.metrics.clone());
+    let seen = Seen { store, metrics: figures, shutdown: loads.shutdown.clone() };
+    let own = Router::new().route("/metrics", get(metrics)).route("/api/health", get(health));
+    let own = own.route("/api/ready", get(ready)).with_state(seen);
     own.merge(http::routes(loads))
 }
 
@@ -30,6 +34,17 @@ async fn health(State(seen): State<Seen>) -> Response {
         if usable { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "no data directory works") };
     let json = format!("{{\"status\":\"{text}\",\"tablets\":{}}}\n", seen.store.count());
     (code, [(header::CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+/// Whether loads and tasks would be taken: a data directory works and nobody asked the process to stop.
+async fn ready(State(seen): State<Seen>) -> Response {
+    let usable = seen.store.disks().iter().any(|disk| disk.usable());
+    let (code, status) = match (usable, seen.shutdown.is_begun()) {
+        (_, true) => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+        (true, false) => (StatusCode::OK, "ready"),
+    };
+    (code, [(header::CONTENT_TYPE, "application/json")], format!("{{\"status\":\"{status}\"}}\n")).into_response()
 }
 
 async fn metrics(State(seen): State<Seen>) -> Response {

@@ -23,7 +23,7 @@ use coffer_proto::v1::replicas_server::ReplicasServer;
 use coffer_proto::v1::tablets_server::TabletsServer;
 use coffer_stdx::error::Context;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::{Error, Result, time};
+use coffer_stdx::{Error, Result, notify, time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,7 @@ impl Node {
             http = config.http_listen,
             "backend is up"
         );
+        notify::ready(&shutdown);
         let replicas = ReplicasService::new(store.clone());
         let scrubber = shutdown.spawn(scrub::run(store.clone(), config.clone(), shutdown.clone()));
         let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));

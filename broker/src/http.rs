@@ -1,4 +1,4 @@
-//! `/api/health` for load balancers and people, `/metrics` for Prometheus.
+//! `/api/health` and `/api/ready` for load balancers and people, `/metrics` for Prometheus.
 
 use crate::metrics::Metrics;
 use axum::extract::State;
@@ -25,13 +25,22 @@ pub struct Pages {
 
 /// The routes.
 pub fn router(pages: Pages) -> Router {
-    Router::new().route("/api/health", get(health)).route("/metrics", get(metrics)).with_state(Arc::new(pages))
+    let health_pages = Router::new().route("/api/health", get(health)).route("/api/ready", get(ready));
+    health_pages.route("/metrics", get(metrics)).with_state(Arc::new(pages))
 }
 
 async fn health(State(pages): State<Arc<Pages>>) -> Response {
     match pages.shutdown.is_begun() {
         true => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "stopping"}))).into_response(),
         false => Json(json!({"status": "ok"})).into_response(),
+    }
+}
+
+/// A broker keeps nothing, so it is ready as long as it does not stop.
+async fn ready(State(pages): State<Arc<Pages>>) -> Response {
+    match pages.shutdown.is_begun() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "stopping"}))).into_response(),
+        false => Json(json!({"status": "ready"})).into_response(),
     }
 }
 

@@ -21,7 +21,7 @@ use coffer_proto::channel::{MAX_MESSAGE_BYTES, incoming, server};
 use coffer_proto::v1::broker_server::BrokerServer;
 use coffer_stdx::error::Context;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::{Error, Result};
+use coffer_stdx::{Error, Result, notify};
 use coffer_store::{Budget, LocalAccess};
 use config::Config;
 use futures::{Stream, StreamExt, stream};
@@ -87,6 +87,7 @@ impl Bound {
             shutdown: shutdown.clone(),
         };
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, roots = ?config.local_roots, "broker serves");
+        notify::ready(&shutdown);
 
         let sweep = sweep(Arc::clone(&stores), Duration::from_secs(config.store_idle_seconds), shutdown.clone());
         let sweep = tokio::spawn(sweep);

@@ -56,7 +56,7 @@ impl Clone for Live {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the metadata lives: the Raft log, its snapshots, the identity of this node. Default `fe-meta`.
+    /// Where the metadata lives: the Raft log, its snapshots, the identity of this node. Default `/var/lib/coffer/fe`.
     pub meta_dir: PathBuf,
     /// The name or address under which backends, other frontends and HTTP clients reach this machine.
     /// Default `127.0.0.1`.
@@ -119,7 +119,7 @@ impl Default for Config {
     fn default() -> Config {
         let any = |port: u16| SocketAddr::from(([0, 0, 0, 0], port));
         Config {
-            meta_dir: PathBuf::from("fe-meta"),
+            meta_dir: PathBuf::from("/var/lib/coffer/fe"),
             host: "127.0.0.1".to_owned(),
             mysql_listen: any(9030),
             http_listen: any(8030),
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!((config.default_buckets.get_u32(), config.clone().label_keep_s.get()), (7, 7));
         assert!(config.set("default_buckets", "many").unwrap_err().message().contains("'many' is no number"));
         assert!(config.set("host", "h").unwrap_err().message().contains("'host' cannot be changed"));
-        assert_eq!(config.audit_path(), PathBuf::from("fe-meta/audit"));
+        assert_eq!(config.audit_path(), PathBuf::from("/var/lib/coffer/fe/audit"));
     }
 
     #[test]

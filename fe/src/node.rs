@@ -16,6 +16,7 @@ use crate::query::Engine;
 use crate::raft::Meta;
 use crate::{backends, http, job, limits, load};
 use coffer_proto::channel;
+use coffer_stdx::notify;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
 use std::net::SocketAddr;
@@ -107,6 +108,7 @@ async fn services(
     let Parts { context, metrics } = parts;
     let server = Server::new(context.clone(), metrics.clone(), shutdown.clone());
     shutdown.spawn(server.run(mysql));
+    notify::ready(shutdown);
     let (grpc_stop, http_stop) = (shutdown.token(), shutdown.token());
     let internal = channel::server()
         .add_service(load::service::service(context.loads.clone()))

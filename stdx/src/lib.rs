@@ -6,6 +6,7 @@
 pub mod config;
 pub mod error;
 pub mod fsx;
+pub mod notify;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;
