@@ -159,6 +159,29 @@ fn exported(page: &str) -> BTreeMap<String, (String, String)> {
     found
 }
 
+/// What Prometheus itself says about a page of metrics; skipped by name where `tests/servers/promtool` did not find it.
+fn promtool(name: &str, page: &str) -> Outcome {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/promtool");
+    let found = Command::new(script).arg("path").output()?;
+    if !found.status.success() {
+        coffer_stdx::testing::skip(
+            "docs::the_list_of_metrics_is_the_list_of_metrics",
+            "no promtool: its check is left out",
+        );
+        return Ok(());
+    }
+    let mut check = Command::new(String::from_utf8(found.stdout)?.trim());
+    let check = check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = check.spawn()?;
+    running.stdin.take().context("standard input")?.write_all(page.as_bytes())?;
+    let output = running.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    anyhow::ensure!(output.status.success() && said.is_empty(), "{name}: {}", String::from_utf8_lossy(&said));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_metrics_is_the_list_of_metrics() -> Outcome {
     let cluster = Cluster::builder().start().await?;
@@ -180,6 +203,7 @@ async fn the_list_of_metrics_is_the_list_of_metrics() -> Outcome {
     let mut found = BTreeMap::new();
     for name in ["fe-1", "be-1", "broker-1"] {
         let page = get(cluster.node(name), "/metrics").await?.1;
+        promtool(name, &page)?;
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let (series, value) = line.rsplit_once(' ').with_context(|| line.to_owned())?;
             anyhow::ensure!(value.parse::<f64>().is_ok() && series.starts_with("coffer_"), "{name}: {line}");
