@@ -1,11 +1,14 @@
 //! The command line: every command, every option, every default.
 
+mod operate;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use operate::{CompletionArgs, DoctorArgs, MigrateArgs};
 use std::path::PathBuf;
 
-/// Local Coffer clusters, demonstrations and measurements.
+/// Checks and migrations of Coffer clusters; local clusters, demonstrations and measurements.
 #[derive(Debug, Parser)]
-#[command(name = "cofferctl", version, propagate_version = true)]
+#[command(name = "cofferctl", version, propagate_version = true, after_help = operate::EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,6 +24,12 @@ pub(crate) enum Command {
     Tour(TourArgs),
     /// Measure backup and restore beside `cp -r` of the same files, on a cluster of its own.
     Bench(BenchArgs),
+    /// Check a deployment: ports, clocks, disks, limits, versions, brokers, replicas; say what to do.
+    Doctor(DoctorArgs),
+    /// Move a database to another cluster through a repository, and compare both.
+    Migrate(MigrateArgs),
+    /// Print the completions of a shell.
+    Completion(CompletionArgs),
     /// Leave the caller's session and become the program (used by `cluster` for background processes).
     #[command(name = "__run", hide = true)]
     Run {

@@ -1,11 +1,15 @@
 //! cofferctl: parse the command line, run one command, turn its outcome into an exit code.
 //!
-//! Exit codes: 0 done, 1 it failed, 2 the request itself is wrong (usage, a taken port, no such cluster).
+//! Exit codes: 0 done, 1 it failed (or a check found a problem), 2 the request itself is wrong (usage, a taken port, no such
+//! cluster, a migration that cannot be), 3 a migration is done but its source went on.
 
 mod bench;
 mod cli;
 mod cluster;
+mod completion;
+mod doctor;
 mod http;
+mod migrate;
 mod screen;
 mod sql;
 mod tour;
@@ -17,7 +21,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
     if let cli::Command::Run { program } = command {
-        return report(cluster::detach::become_program(&program));
+        return report(cluster::detach::become_program(&program).map(|()| ExitCode::SUCCESS));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -28,17 +32,24 @@ fn main() -> ExitCode {
     report(outcome)
 }
 
-async fn run(command: cli::Command) -> Result<()> {
+async fn run(command: cli::Command) -> Result<ExitCode> {
     match command {
-        cli::Command::Cluster(command) => cluster::run(command).await,
-        cli::Command::Bench(args) => bench::run(&args).await,
-        cli::Command::Tour(args) => tour::run(&args).await,
-        cli::Command::Run { program } => cluster::detach::become_program(&program),
+        cli::Command::Cluster(command) => cluster::run(command).await?,
+        cli::Command::Bench(args) => bench::run(&args).await?,
+        cli::Command::Tour(args) => tour::run(&args).await?,
+        cli::Command::Doctor(args) => return doctor::run(&args).await,
+        cli::Command::Migrate(args) => return migrate::run(&args).await,
+        cli::Command::Completion(args) => completion::print(args.shell),
+        cli::Command::Run { program } => cluster::detach::become_program(&program)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn report(outcome: Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+fn report(outcome: Result<ExitCode>) -> ExitCode {
+    let error = match outcome {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
     screen::complain(&format!("cofferctl: {error}"));
     match error.kind() {
         ErrorKind::Invalid | ErrorKind::NotSupported => ExitCode::from(2),

@@ -2,7 +2,7 @@
 //!
 //! A closed pipe is not an error here: who stopped reading does not want the rest.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// One line on standard output.
 pub(crate) fn line(text: &str) {
@@ -12,6 +12,16 @@ pub(crate) fn line(text: &str) {
 /// One line on standard error.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether standard output is a terminal whose user did not say that colours are unwanted (`NO_COLOR`).
+pub(crate) fn colours() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// A word in a colour of ECMA-48, where colours are wanted.
+pub(crate) fn coloured(word: &str, colour: &str, wanted: bool) -> String {
+    if wanted { format!("\u{1b}[{colour}m{word}\u{1b}[0m") } else { word.to_owned() }
 }
 
 /// A table with a header; columns as wide as their widest cell.

@@ -57,6 +57,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A row of these cells.
+    #[cfg(test)]
+    pub(crate) fn of(cells: &[(&str, &str)]) -> Row {
+        Row { cells: cells.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect() }
+    }
+
     /// The cell of a column, `""` for NULL or when there is no such column.
     pub(crate) fn get(&self, column: &str) -> &str {
         let cell = self.cells.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
