@@ -41,15 +41,20 @@ async fn the_doctor_finds_what_is_ill_and_nothing_else() -> Outcome {
     sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\"")).await?;
     let mysql = cluster.frontend().mysql.clone();
 
-    let (code, findings) = doctor(&mysql, &[]).await?;
-    let problems: Vec<&Value> = findings.iter().filter(|finding| finding["level"] == "problem").collect();
-    let full_disk = problems.iter().all(|finding| finding["check"] == "disks");
-    assert!(full_disk && code == Some(i32::from(!problems.is_empty())), "{code:?} {problems:?}");
-    // Three of the frontend, two of each backend, one of the broker; one clock for each that speaks HTTP.
-    assert_eq!((with(&findings, "ports", "ok").len(), with(&findings, "clocks", "ok").len()), (8, 3), "{findings:?}");
-    assert_eq!(with(&findings, "versions", "ok").len(), 1, "{findings:?}");
-    assert_eq!(with(&findings, "brokers", "ok").len(), 1, "{findings:?}");
-    assert!(with(&findings, "limits", "ok").len() + with(&findings, "limits", "warning").len() >= 4, "{findings:?}");
+    // A machine that is busy may be too slow for one look.
+    eventually("the doctor finds everything well", NOTICE_LIMIT, || async {
+        let (code, findings) = doctor(&mysql, &[]).await?;
+        let problems: Vec<&Value> = findings.iter().filter(|finding| finding["level"] == "problem").collect();
+        let full_disk = problems.iter().all(|finding| finding["check"] == "disks");
+        anyhow::ensure!(full_disk && code == Some(i32::from(!problems.is_empty())), "{code:?} {problems:?}");
+        // Three of the frontend, two of each backend, one of the broker; one clock for each that speaks HTTP.
+        let well = |check: &str| with(&findings, check, "ok").len();
+        anyhow::ensure!((well("ports"), well("clocks")) == (8, 3), "{findings:?}");
+        anyhow::ensure!((well("versions"), well("brokers")) == (1, 1), "{findings:?}");
+        anyhow::ensure!(well("limits") + with(&findings, "limits", "warning").len() >= 4, "{findings:?}");
+        Ok(())
+    })
+    .await?;
 
     let dead = cluster.node("be-2");
     dead.kill();
