@@ -60,7 +60,7 @@ pub(crate) struct UpArgs {
     /// The cluster's directory: configuration, data, logs, local repositories.
     #[arg(long)]
     pub(crate) dir: PathBuf,
-    /// Number of frontends. More than one is not supported yet.
+    /// Number of frontends; three survive the loss of one, five that of two.
     #[arg(long, default_value_t = 1)]
     pub(crate) frontends: u16,
     /// Number of backends.
@@ -203,6 +203,8 @@ pub(crate) enum BenchCommand {
     Ddl(DdlArgs),
     /// A catalog of many tablets: memory of the frontend, snapshots, restarts.
     Catalog(CatalogArgs),
+    /// Time from kill -9 of the leading frontend to the next change of the catalog.
+    Failover(FailoverArgs),
     /// Uploads and downloads to a storage, directly and through a broker, beside other tools.
     Store(StoreBenchArgs),
 }
@@ -316,6 +318,23 @@ pub(crate) struct CatalogArgs {
     /// Snapshots to wait for while commits go on.
     #[arg(long, default_value_t = 2)]
     pub(crate) snapshots: u32,
+    /// First of a run of consecutive ports; without it the standard ports.
+    #[arg(long)]
+    pub(crate) port_base: Option<u16>,
+}
+
+/// `bench failover`.
+#[derive(Debug, Args)]
+pub(crate) struct FailoverArgs {
+    /// Directory for the cluster; made for this run and removed afterwards.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Frontends.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) frontends: u16,
+    /// How often the leader is killed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
     /// First of a run of consecutive ports; without it the standard ports.
     #[arg(long)]
     pub(crate) port_base: Option<u16>,

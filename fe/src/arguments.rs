@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Instead of the option meta_dir.
     #[arg(long, global = true)]
     meta_dir: Option<PathBuf>,
+    /// Instead of the option helper: gRPC address of a frontend of the cluster to join, for the first start.
+    #[arg(long)]
+    helper: Option<String>,
     /// Instead of the option host: the name under which others reach this machine.
     #[arg(long, global = true)]
     host: Option<String>,
@@ -39,6 +42,7 @@ impl Arguments {
     pub fn config(self) -> Result<Config> {
         let mut config = self.config.map_or_else(|| Ok(Config::default()), |path| Config::load(&path))?;
         config.meta_dir = self.meta_dir.unwrap_or(config.meta_dir);
+        config.helper = self.helper.unwrap_or(config.helper);
         config.host = self.host.unwrap_or(config.host);
         config.mysql_listen = self.mysql_listen.unwrap_or(config.mysql_listen);
         config.http_listen = self.http_listen.unwrap_or(config.http_listen);

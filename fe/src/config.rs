@@ -67,11 +67,17 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// gRPC between the processes of the cluster. Default `0.0.0.0:9010`.
     pub grpc_listen: SocketAddr,
+    /// "host:port" under which others reach the gRPC service, where that is not `host` and the port of `grpc_listen`.
+    /// Default empty.
+    pub grpc_advertise: String,
+    /// gRPC address ("host:port") of a frontend of the cluster to join; counts only while `meta_dir` is empty. Without it
+    /// an empty `meta_dir` begins a new cluster. Default empty.
+    pub helper: String,
     /// Directories below which a repository `WITH LOCAL` may live. Empty (the default) refuses such repositories.
     pub local_roots: Vec<PathBuf>,
     /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` repositories without a broker. Default: none.
     pub conf_dir: Option<PathBuf>,
-    /// Level and shape of log lines. Default level `info,openraft=warn`.
+    /// Level and shape of log lines. Default level `info,openraft=off`.
     pub log: LogConfig,
 
     /// Whether every statement, load and failed login is noted in the audit log. Default true.
@@ -110,6 +116,11 @@ pub struct Config {
 
     /// How often each repository is looked at for SHOW REPOSITORIES, seconds. Default 60.
     pub repository_check_s: u64,
+
+    /// For rehearsals: a directory in which files named after states (`UPLOADING`) hold backup and restore jobs there.
+    /// Default empty: nothing is held.
+    pub job_hold_dir: PathBuf,
+
     /// Memory that all queries together may hold for sorting, joining and grouping, MiB; what does not fit is spilled to
     /// the temporary directory. Default 1024.
     pub query_memory_mb: usize,
@@ -124,9 +135,11 @@ impl Default for Config {
             mysql_listen: any(9030),
             http_listen: any(8030),
             grpc_listen: any(9010),
+            grpc_advertise: String::new(),
+            helper: String::new(),
             local_roots: Vec::new(),
             conf_dir: None,
-            log: LogConfig { level: "info,openraft=warn".to_owned(), ..LogConfig::default() },
+            log: LogConfig { level: "info,openraft=off".to_owned(), ..LogConfig::default() },
             audit_log: true,
             audit_dir: PathBuf::new(),
             metrics_public: false,
@@ -142,6 +155,7 @@ impl Default for Config {
             job_timeout_s: Live::new(86_400),
             show_default_cluster: false,
             repository_check_s: 60,
+            job_hold_dir: PathBuf::new(),
             query_memory_mb: 1_024,
         }
     }
@@ -160,6 +174,13 @@ impl Config {
         let wrong = |key: &str, why: &str| Err(Error::invalid(format!("config {key}: {why}")));
         if self.host.is_empty() || self.host.contains([':', '/', ' ']) {
             return wrong("host", "a host name or an IPv4 address is needed, without a port");
+        }
+        for (key, address) in [("grpc_advertise", &self.grpc_advertise), ("helper", &self.helper)] {
+            let good =
+                address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            if !address.is_empty() && !good {
+                return wrong(key, "must be host:port");
+            }
         }
         if self.meta_dir.as_os_str().is_empty() {
             return wrong("meta_dir", "must not be empty");
@@ -222,6 +243,9 @@ impl Config {
 
     /// "host:port" of the gRPC service as others reach it.
     pub fn grpc_address(&self) -> String {
+        if !self.grpc_advertise.is_empty() {
+            return self.grpc_advertise.clone();
+        }
         format!("{}:{}", self.host, self.grpc_listen.port())
     }
 
@@ -239,7 +263,9 @@ mod tests {
     fn the_defaults_are_valid_and_every_wrong_value_is_named() {
         assert_eq!(Config::default().check(), Ok(()));
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 12] = [
+            ("grpc_advertise", |c| c.grpc_advertise = "h".to_owned()),
+            ("helper", |c| c.helper = ":1".to_owned()),
             ("host", |c| c.host = "h:1".to_owned()),
             ("meta_dir", |c| c.meta_dir = PathBuf::new()),
             ("max_connections", |c| c.max_connections = 0),

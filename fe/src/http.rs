@@ -7,6 +7,7 @@ use crate::load;
 use crate::load::http::unauthorized;
 use crate::login::{basic_credentials, host_of};
 use crate::metrics::{Metrics, Seen};
+use crate::raft::Leader;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -35,10 +36,14 @@ pub fn router(context: Context, metrics: Metrics) -> Router {
 
 async fn health(State(pages): State<Arc<Pages>>) -> Response {
     let meta = &pages.context.meta;
-    let leading = meta.leadership().borrow().leading;
+    let leader = meta.leader();
+    let leading = leader == Leader::Here;
     let cluster_id = meta.view(|state| state.cluster_id.clone());
-    let (code, status) =
-        if leading { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not leading") };
+    let (code, status) = if leader == Leader::Unknown || cluster_id.is_empty() {
+        (StatusCode::SERVICE_UNAVAILABLE, "no leader")
+    } else {
+        (StatusCode::OK, "ok")
+    };
     (code, Json(json!({ "status": status, "leader": leading, "cluster_id": cluster_id }))).into_response()
 }
 

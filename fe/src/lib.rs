@@ -2,7 +2,7 @@
 //!
 //! Modules, bottom to top (each imports only from those above it in this list):
 //! `error config limits account | sql | catalog | meta | raft | metrics tools arguments | audit login | backends | load | query |
-//! job | exec | mysql http | node`.
+//! job | exec | forward | mysql http | node`.
 
 pub mod account;
 pub mod arguments;
@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod config;
 pub mod error;
 pub mod exec;
+pub mod forward;
 pub mod http;
 pub mod job;
 pub mod limits;

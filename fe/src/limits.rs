@@ -19,6 +19,16 @@ pub const MAX_TABLETS_PER_STATEMENT: usize = 200_000;
 pub const MAX_REPLICAS: u32 = 16;
 /// Backends of a cluster.
 pub const MAX_BACKENDS: usize = 1_000;
+/// Frontends of a cluster.
+pub const MAX_FRONTENDS: usize = 64;
+/// Largest id of a frontend: ids of frontends are the lower bits of the term that backends and brokers see.
+pub const MAX_FRONTEND_ID: u64 = (1 << FRONTEND_ID_BITS) - 1;
+/// Bits of the id of a frontend.
+pub const FRONTEND_ID_BITS: u32 = 16;
+/// Answers of statements that are kept for when a statement is sent again.
+pub const MAX_KEPT_REQUESTS: usize = 4_096;
+/// For how long they are kept, milliseconds.
+pub const KEEP_REQUESTS_MS: u64 = 10 * 60 * 1_000;
 /// Brokers of a cluster, over all names.
 pub const MAX_BROKERS: usize = 1_000;
 /// Repositories of a cluster.
@@ -42,6 +52,37 @@ pub const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// How long a change waits for its place in the log before the statement gives up.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two signs of life of the leader.
+pub const HEARTBEAT: Duration = Duration::from_millis(150);
+/// A follower that heard nothing of the leader for twice the first of these, or up to the sum of both (each follower has a
+/// time of its own), stands for election.
+pub const ELECTION_AFTER: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
+/// A leader that heard nothing of a majority for so long stops leading.
+pub const STEP_DOWN_AFTER: Duration = Duration::from_millis(1_500);
+/// How long a statement waits for a leader.
+pub const LEADER_WAIT: Duration = Duration::from_secs(15);
+/// How long one question to the leader about the end of the log may take.
+pub const BARRIER_WITHIN: Duration = Duration::from_secs(1);
+/// Between tries of what needs a leader.
+pub const LEADER_AGAIN: Duration = Duration::from_millis(50);
+/// How long a question to another frontend about itself may take.
+pub const STATUS_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes of one statement on its way to the leader; the MySQL protocol takes no larger ones.
+pub const MAX_FORWARDED_BYTES: usize = 80 << 20;
+/// Rows of a query that the leader answers to another frontend.
+pub const MAX_FORWARDED_ROWS: usize = 1_000_000;
+/// How long a new frontend tries to reach the one that helps it to join.
+pub const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of one message of the Raft protocol: the largest entry of the log fits.
+pub const MAX_RAFT_MESSAGE_BYTES: u64 = 512 << 20;
+/// Bytes of one piece of a metadata snapshot on its way to another frontend.
+pub const SNAPSHOT_PIECE_BYTES: u64 = 1 << 20;
+/// How long one piece of a snapshot, and installing the whole, may take.
+pub const SNAPSHOT_PIECE_WITHIN: Duration = Duration::from_secs(60);
+/// Entries a follower may be behind before it gets a snapshot instead of them.
+pub const MAX_LAG_ENTRIES: u64 = 20_000;
+/// Entries a new follower may be behind when it gets its vote.
+pub const VOTE_LAG_ENTRIES: u64 = 1_000;
 /// How long a start waits for this frontend to lead.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a start may take to apply the log behind the last snapshot.

@@ -1,7 +1,8 @@
 //! Start everything in order, stop it in reverse.
 //!
 //! Ports first, so that a second process on this machine fails at once and with a clear message; then the metadata, which
-//! ends with this frontend leading; then what works on it; then the services. A stop takes no new statements, lets those at
+//! of a cluster of one ends with this frontend leading; then what works on it; then the services, by which the other
+//! frontends of a larger cluster reach this one. A stop takes no new statements, lets those at
 //! hand finish for a while, and closes the log last. What was acknowledged is durable whatever happens.
 
 use crate::audit::Audit;
@@ -13,8 +14,8 @@ use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::mysql::Server;
 use crate::query::Engine;
-use crate::raft::Meta;
-use crate::{backends, http, job, limits, load};
+use crate::raft::{Meta, Opening};
+use crate::{backends, forward, http, job, limits, load, raft};
 use coffer_proto::channel;
 use coffer_stdx::notify;
 use coffer_stdx::shutdown::Shutdown;
@@ -62,7 +63,7 @@ impl Node {
     pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
         let Node { config, mysql, http, grpc } = self;
         let config = Arc::new(config);
-        let meta = Meta::open(&config.meta_dir, &config.grpc_address()).await?;
+        let meta = Meta::take_part(opening(&config)).await?;
         let parts = start(meta.clone(), Arc::clone(&config), &shutdown)?;
         tracing::info!(
             mysql = %config.mysql_listen,
@@ -81,6 +82,17 @@ impl Node {
     }
 }
 
+fn opening(config: &Config) -> Opening {
+    Opening {
+        dir: config.meta_dir.clone(),
+        address: config.grpc_address(),
+        helper: Some(config.helper.clone()).filter(|helper| !helper.is_empty()),
+        mysql_port: config.mysql_listen.port(),
+        http_port: config.http_listen.port(),
+        started_ms: now_ms(),
+    }
+}
+
 fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> {
     let backends = backends::start(meta.clone(), Arc::clone(&config), shutdown.clone());
     let metrics = Metrics::new()?;
@@ -93,8 +105,10 @@ fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> 
     let loads = load::start(meta.clone(), backends.clone(), Arc::clone(&config), front, shutdown.clone());
     let engine = Engine::new(meta.clone(), backends.clone(), &config)?;
     let jobs = job::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
+    shutdown.spawn(raft::membership::supervise(meta.clone(), shutdown.clone()));
     let (processes, started_ms) = (Processes::default(), now_ms());
     let context = Context { meta, backends, loads, engine, jobs, login, audit, config, processes, started_ms };
+    shutdown.spawn(forward::follow(context.clone(), shutdown.clone()));
     Ok(Parts { context, metrics })
 }
 
@@ -111,6 +125,8 @@ async fn services(
     notify::ready(shutdown);
     let (grpc_stop, http_stop) = (shutdown.token(), shutdown.token());
     let internal = channel::server()
+        .add_service(raft::service::service(context.meta.clone()))
+        .add_service(forward::service(context.clone()))
         .add_service(load::service::service(context.loads.clone()))
         .serve_with_incoming_shutdown(channel::incoming(grpc), async move { grpc_stop.cancelled().await });
     let routes = http::router(context, metrics).into_make_service_with_connect_info::<SocketAddr>();

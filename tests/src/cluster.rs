@@ -19,6 +19,7 @@ pub const BROKER: &str = "local_broker";
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct Builder {
+    frontends: usize,
     backends: usize,
     brokers: usize,
     join: bool,
@@ -26,6 +27,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Number of frontends (default 1).
+    pub fn frontends(mut self, frontends: usize) -> Builder {
+        self.frontends = frontends;
+        self
+    }
+
     /// Number of backends (default 1).
     pub fn backends(mut self, backends: usize) -> Builder {
         self.backends = backends;
@@ -56,7 +63,15 @@ impl Builder {
         let dir = tempfile::Builder::new().prefix("coffer-test-").tempdir()?;
         std::fs::create_dir_all(dir.path().join("repos"))?;
         let mut ports = PortBlock::take()?;
-        let mut nodes = vec![self.node(dir.path(), "fe-1", &mut ports)?];
+        let mut nodes = Vec::new();
+        for n in 1..=self.frontends {
+            nodes.push(self.node(dir.path(), &format!("fe-{n}"), &mut ports)?);
+        }
+        for other in &nodes[1..] {
+            let mut table: Table = toml::from_str(&std::fs::read_to_string(&other.config)?)?;
+            table.insert("helper".into(), nodes[0].grpc.clone().into());
+            std::fs::write(&other.config, toml::to_string(&table)?)?;
+        }
         for n in 1..=self.backends {
             nodes.push(self.node(dir.path(), &format!("be-{n}"), &mut ports)?);
         }
@@ -64,7 +79,8 @@ impl Builder {
             nodes.push(self.node(dir.path(), &format!("broker-{n}"), &mut ports)?);
         }
         let cluster = Cluster { nodes, dir: Some(dir), _ports: ports };
-        for node in &cluster.nodes {
+        // A frontend beside the first starts when it was added.
+        for node in cluster.nodes.iter().filter(|node| node.mysql.is_empty() || node.name == "fe-1") {
             node.start()?;
         }
         if self.join {
@@ -134,7 +150,7 @@ pub struct Cluster {
 impl Cluster {
     /// One frontend, one backend, one broker unless said otherwise.
     pub fn builder() -> Builder {
-        Builder { backends: 1, brokers: 1, join: true, extra: Vec::new() }
+        Builder { frontends: 1, backends: 1, brokers: 1, join: true, extra: Vec::new() }
     }
 
     /// The cluster's directory.
@@ -162,7 +178,7 @@ impl Cluster {
         self.nodes.iter().find(|node| node.name == name).unwrap_or_else(|| panic!("no node {name}"))
     }
 
-    /// The frontend.
+    /// The first frontend.
     pub fn frontend(&self) -> &Node {
         self.node("fe-1")
     }
@@ -172,9 +188,22 @@ impl Cluster {
         self.nodes.iter().filter(move |node| node.name.starts_with(prefix))
     }
 
-    /// A session as root.
+    /// A session as root, with any frontend that answers.
     pub fn sql(&self) -> Sql {
-        Sql::new(&self.frontend().mysql)
+        let all: Vec<&str> = self.of("fe-").map(|node| node.mysql.as_str()).collect();
+        Sql::new(&all.join(","))
+    }
+
+    /// The frontend that leads, as seen by any that answers.
+    pub async fn leader(&self) -> anyhow::Result<&Node> {
+        eventually("a frontend leads", READY_LIMIT, || async {
+            let rows = self.sql().query("SHOW FRONTENDS").await?;
+            let leads = |row: &&crate::mysql::Row| row.get("IsMaster") == "true" && row.get("Alive") == "true";
+            let port = rows.iter().find(leads).map(|row| format!(":{}", row.get("QueryPort")));
+            let port = port.with_context(|| format!("{rows:?}"))?;
+            self.of("fe-").find(|node| node.mysql.ends_with(&port)).with_context(|| format!("who has {port}"))
+        })
+        .await
     }
 
     /// Tell the frontend about every backend and broker, and wait until all are alive.
@@ -185,6 +214,10 @@ impl Cluster {
             self.sql().query("SELECT 1").await
         })
         .await?;
+        for node in self.of("fe-").filter(|node| node.pid().is_none()) {
+            sql.run(&format!("ALTER SYSTEM ADD FOLLOWER \"{}\"", node.advertised()?)).await?;
+            node.start()?;
+        }
         for node in self.of("be-") {
             sql.run(&format!("ALTER SYSTEM ADD BACKEND \"{}\"", node.grpc)).await?;
         }
@@ -199,8 +232,11 @@ impl Cluster {
         eventually("every node is alive", READY_LIMIT, || async {
             self.nobody_died()?;
             let mut sql = self.sql();
-            let leads = sql.query("SHOW FRONTENDS").await?.iter().any(|row| row.get("IsMaster") == "true");
-            anyhow::ensure!(leads, "no frontend leads");
+            let rows = sql.query("SHOW FRONTENDS").await?;
+            let up = |row: &crate::mysql::Row| row.get("Alive") == "true" && row.get("Votes") == "Yes";
+            let voters = rows.iter().filter(|row| up(row)).count();
+            anyhow::ensure!(rows.iter().any(|row| row.get("IsMaster") == "true"), "no frontend leads");
+            anyhow::ensure!(voters >= self.of("fe-").count(), "frontends are missing: {rows:?}");
             let mut rows = sql.query("SHOW BACKENDS").await?;
             let alive = |row: &crate::mysql::Row, port: &str| {
                 (row.get("Alive") == "true").then(|| format!("{}:{}", row.get("Host"), row.get(port)))

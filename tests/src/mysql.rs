@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// How long a backup or restore job of a test may take.
 pub const JOB_LIMIT: Duration = Duration::from_secs(120);
+/// How long one frontend may take to accept a login.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long one statement may take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(90);
 
@@ -41,7 +43,7 @@ pub struct Sql {
 }
 
 impl Sql {
-    /// A session as root without a password.
+    /// A session as root without a password; several addresses are separated by commas.
     pub fn new(address: &str) -> Sql {
         let (address, user) = (address.to_owned(), "root".to_owned());
         Sql { address, user, password: String::new(), database: None, conn: None }
@@ -71,8 +73,21 @@ impl Sql {
         Ok(rows?.into_iter().map(from_wire).collect())
     }
 
+    /// With the first of the addresses that answers.
     async fn connect(&self) -> Result<Conn, mysql_async::Error> {
-        let (host, port) = self.address.rsplit_once(':').unwrap_or((&self.address, "9030"));
+        let mut last = None;
+        for address in self.address.split(',') {
+            match tokio::time::timeout(CONNECT_LIMIT, self.connect_to(address)).await {
+                Ok(Err(mysql_async::Error::Io(error))) => last = Some(mysql_async::Error::Io(error)),
+                Ok(connected) => return connected,
+                Err(late) => last = Some(mysql_async::Error::Other(Box::new(late))),
+            }
+        }
+        Err(last.unwrap_or_else(|| mysql_async::Error::Other("no address".into())))
+    }
+
+    async fn connect_to(&self, address: &str) -> Result<Conn, mysql_async::Error> {
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, "9030"));
         let opts = OptsBuilder::default()
             .ip_or_hostname(host.to_owned())
             .tcp_port(port.parse().unwrap_or(9030))

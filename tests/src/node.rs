@@ -63,6 +63,13 @@ impl Node {
         Ok(())
     }
 
+    /// Under which address others reach its gRPC service.
+    pub fn advertised(&self) -> anyhow::Result<String> {
+        let table: toml::Table = toml::from_str(&std::fs::read_to_string(&self.config)?)?;
+        let other = table.get("grpc_advertise").and_then(toml::Value::as_str);
+        Ok(other.unwrap_or(&self.grpc).to_owned())
+    }
+
     /// Its process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child().as_ref().map(Child::id)

@@ -5,8 +5,8 @@ use anyhow::Context;
 use std::fs::File;
 use std::net::TcpListener;
 
-/// Ports per block; a cluster of one frontend, seven backends and three brokers fits.
-const BLOCK: u16 = 24;
+/// Ports per block; a cluster of five frontends, seven backends and three brokers fits.
+const BLOCK: u16 = 36;
 /// First port of the first block.
 const FIRST: u16 = 20_000;
 /// End of the last block; Linux hands out ephemeral ports from 32768 on.

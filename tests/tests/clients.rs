@@ -115,3 +115,60 @@ async fn the_mariadb_command_line_works() -> Outcome {
     assert!(status.contains("Server version") || status.contains("Server:"), "{status}");
     Ok(())
 }
+
+/// Run a client that knows three frontends, the first of which is dead; kill the one it connects to; it must go on.
+async fn fails_over(mut command: Command, database: &str) -> Outcome {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    let cluster = Cluster::builder().frontends(3).backends(1).brokers(0).start().await?;
+    let leader = cluster.leader().await?;
+    // The leader is the second address, so that the next statement needs a new one.
+    let mut nodes: Vec<_> = cluster.of("fe-").filter(|node| node.name != leader.name).collect();
+    nodes.insert(0, leader);
+    let dead = "127.0.0.1:1";
+    let addresses: Vec<&str> = nodes.iter().map(|node| node.mysql.as_str()).collect();
+    command.arg(format!("{dead},{}", addresses.join(",")));
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut client = command.spawn()?;
+    let mut output = BufReader::new(client.stdout.take().context("output")?);
+    let mut line = String::new();
+    output.read_line(&mut line).await?;
+    let port = line.trim().strip_prefix("PORT ").with_context(|| line.clone())?.to_owned();
+    anyhow::ensure!(leader.mysql.ends_with(&format!(":{port}")), "connected to {port}, not {}", leader.mysql);
+    leader.kill();
+    client.stdin.take().context("input")?.write_all(b"\n").await?;
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).await?;
+    anyhow::ensure!(client.wait().await?.success() && rest.trim_end().ends_with("OK"), "{rest}");
+    anyhow::ensure!(!rest.contains(&format!("PORT {port}\n")), "{rest}");
+    let rows = coffer_tests::Sql::new(&nodes[1].mysql).table("SHOW DATABASES").await?;
+    anyhow::ensure!(rows.contains(&vec![database.to_owned()]), "{rows:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jdbc_takes_several_addresses() -> Outcome {
+    let present = if Path::new(JDBC).is_file() { "true" } else { "false" };
+    if !installed("java", Command::new("javac").arg("-version")).await?
+        || !installed("libmariadb-java", &mut Command::new(present)).await?
+    {
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    let compiled =
+        Command::new("javac").arg("-d").arg(dir.path()).arg(scripts().join("CheckFailover.java")).output().await?;
+    anyhow::ensure!(compiled.status.success(), "{compiled:?}");
+    let mut java = Command::new("java");
+    java.args(["-cp", &format!("{}:{JDBC}", dir.path().display()), "CheckFailover"]);
+    fails_over(java, "by_jdbc").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pymysql_takes_one_address_after_the_other() -> Outcome {
+    let python = std::env::var("COFFER_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    if !installed("pymysql", Command::new(&python).args(["-c", "import pymysql"])).await? {
+        return Ok(());
+    }
+    let mut command = Command::new(&python);
+    command.arg(scripts().join("check_failover.py"));
+    fails_over(command, "by_python").await
+}

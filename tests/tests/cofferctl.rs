@@ -108,8 +108,8 @@ async fn a_taken_port_is_named_with_who_has_it() -> Outcome {
     let me = format!("process {}", std::process::id());
     assert!(said.contains(&format!("port {}", local.port_base)) && said.contains(&me), "{said}");
     assert!(!local.dir().exists());
-    let many = local.cluster("up", &["--frontends", "3"]).await?;
-    assert!(text(&many).contains("not supported yet"), "{}", text(&many));
+    let many = local.cluster("up", &["--frontends", "10"]).await?;
+    assert!(text(&many).contains("at most 9"), "{}", text(&many));
     Ok(())
 }
 
@@ -132,5 +132,30 @@ async fn the_quickstart_ends_with_all_equal_twice() -> Outcome {
             assert!(said.contains(part), "{part}: {said}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_cluster_of_three_frontends_shows_its_leader() -> Outcome {
+    let local = Local::new()?;
+    let up = ["--frontends", "3", "--backends", "1", "--brokers", "0", "--port-base", &local.port_base];
+    local.must("up", &up).await?;
+    let leaders = |processes: &[Value]| -> Vec<String> {
+        let led = processes.iter().filter(|process| process["leader"] == true);
+        led.filter_map(|process| process["name"].as_str().map(str::to_owned)).collect()
+    };
+    let processes = local.status().await?;
+    assert!(processes.len() == 4 && processes.iter().all(|process| process["alive"] == true), "{processes:?}");
+    assert_eq!(leaders(&processes), ["fe-1"]);
+    let pid = rustix::process::Pid::from_raw(processes[0]["pid"].as_i64().context("pid")? as i32).context("pid")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    coffer_tests::eventually("status shows another leader", std::time::Duration::from_secs(60), || async {
+        let leaders = leaders(&local.status().await?);
+        anyhow::ensure!(leaders.len() == 1 && leaders[0] != "fe-1", "{leaders:?}");
+        Ok(())
+    })
+    .await?;
+    local.must("start", &[]).await?;
+    assert!(local.status().await?.iter().all(|process| process["alive"] == true));
     Ok(())
 }

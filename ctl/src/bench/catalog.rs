@@ -174,7 +174,7 @@ async fn restart(home: &Home, state: &mut State, signal: Signal, how: &str) -> R
     let name = frontend(state)?.name.clone();
     cluster::end(frontend(state)?, signal, RESTART_WITHIN).await?;
     let begun = Instant::now();
-    cluster::start_missing(home, state)?;
+    cluster::start_missing(home, state).await?;
     let mut session = Session::new(Login::root(&address(frontend(state)?)));
     let statement = format!("CREATE DATABASE restarted_{}", signal.as_raw());
     while let Err(error) = session.query(&statement).await {

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod ddl;
+mod failover;
 mod files;
 mod fsync;
 mod load;
@@ -47,6 +48,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
         Some(BenchCommand::Ddl(ddl)) => return ddl::run(ddl).await,
         Some(BenchCommand::Catalog(catalog)) => return catalog::run(catalog).await,
         Some(BenchCommand::Store(args)) => return store::run(args).await,
+        Some(BenchCommand::Failover(failover)) => return failover::run(failover).await,
         None => {}
     }
     let up = UpArgs {

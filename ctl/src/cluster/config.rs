@@ -5,8 +5,14 @@ use coffer_stdx::{Error, Result};
 use std::path::PathBuf;
 use toml::{Table, Value};
 
-/// The TOML of a node. `allow_null`: brokers also serve a sink for measurements.
-pub(crate) fn render(home: &Home, node: &Node, local_roots: &[PathBuf], allow_null: bool) -> Result<String> {
+/// The TOML of a node. `helper`: gRPC address of the first frontend. `allow_null`: brokers also serve a sink for
+/// measurements.
+pub(crate) fn render(
+    home: &Home,
+    node: &Node,
+    (local_roots, helper): (&[PathBuf], Option<&str>),
+    allow_null: bool,
+) -> Result<String> {
     let data = text(&home.data(&node.name))?;
     let mut table = Table::new();
     let mut set = |key: &str, value: Value| table.insert(key.to_owned(), value);
@@ -18,6 +24,9 @@ pub(crate) fn render(home: &Home, node: &Node, local_roots: &[PathBuf], allow_nu
             set("mysql_listen", addresses.mysql.clone().unwrap_or_default().into());
             set("http_listen", addresses.http.clone().into());
             set("grpc_listen", addresses.grpc.clone().into());
+            if let Some(helper) = helper.filter(|helper| *helper != addresses.grpc) {
+                set("helper", helper.into());
+            }
         }
         Role::Backend => {
             set("data_dirs", vec![Value::from(data)].into());
@@ -53,8 +62,14 @@ mod tests {
     fn each_role_gets_its_keys() {
         let home = Home::new(Path::new("/c")).unwrap();
         let addresses = Addresses { mysql: Some("h:1".into()), http: "h:2".into(), grpc: "h:3".into() };
-        let render = |role| render(&home, &Node::new(role, 1, addresses.clone()), &["/c/repos".into()], false).unwrap();
-        assert!(render(Role::Frontend).contains("meta_dir = \"/c/fe-1\"\nmysql_listen = \"h:1\""));
+        let rendered = |role, helper| {
+            let node = Node::new(role, 1, addresses.clone());
+            super::render(&home, &node, (&["/c/repos".into()], helper), false).unwrap()
+        };
+        let render = |role| rendered(role, Some("h:3"));
+        let first = render(Role::Frontend);
+        assert!(first.contains("meta_dir = \"/c/fe-1\"\nmysql_listen = \"h:1\"") && !first.contains("helper"));
+        assert!(rendered(Role::Frontend, Some("h:9")).contains("helper = \"h:9\""));
         assert!(render(Role::Backend).contains("data_dirs = [\"/c/be-1\"]\ngrpc_listen = \"h:3\""));
         assert!(render(Role::Broker).contains("listen = \"h:3\"\nlocal_roots = [\"/c/repos\"]"));
     }

@@ -32,6 +32,31 @@ pub(crate) async fn until_ready(home: &Home, state: &State, limit: Duration) -> 
     }
 }
 
+/// How long one frontend may take to say who leads.
+const LEADER_LIMIT: Duration = Duration::from_secs(4);
+/// How long the first frontend may take until it knows another.
+const ADD_LIMIT: Duration = Duration::from_secs(30);
+
+/// Make a frontend known before its first start.
+pub(crate) async fn add_frontend(home: &Home, state: &State, node: &Node) -> Result<()> {
+    let deadline = Instant::now() + ADD_LIMIT;
+    let mut session = Session::new(Login::root(state.mysql()?));
+    loop {
+        let failed = match session.query("SHOW FRONTENDS").await {
+            Ok(rows) if find(&rows, node, "EditLogPort").is_some() => return Ok(()),
+            Ok(_) => {
+                let add = format!("ALTER SYSTEM ADD FOLLOWER \"{}\"", node.addresses.grpc);
+                match session.query(&add).await {
+                    Ok(_) => continue,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        wait_on(home, state, deadline, || failed).await?;
+    }
+}
+
 /// One look at the cluster, adding what is unknown to it. None when nothing is missing.
 async fn step(session: &mut Session, state: &State) -> Result<Option<String>> {
     let frontends = session.query("SHOW FRONTENDS").await?;
@@ -39,6 +64,13 @@ async fn step(session: &mut Session, state: &State) -> Result<Option<String>> {
         return Ok(Some("no frontend leads".to_owned()));
     }
     let mut missing = Vec::new();
+    for node in state.of_role(Role::Frontend) {
+        match find(&frontends, node, "EditLogPort") {
+            Some(row) if is_true(row.get("Alive")) && row.get("Votes") == "Yes" => {}
+            Some(row) => missing.push(format!("{} ({})", node.name, row.get("ErrMsg"))),
+            None => missing.push(node.name.clone()),
+        }
+    }
     let backends = session.query("SHOW BACKENDS").await?;
     for node in state.of_role(Role::Backend) {
         match find(&backends, node, "HeartbeatPort") {
@@ -76,7 +108,7 @@ fn is_true(text: &str) -> bool {
 
 /// Wait a little; an error when a process ended or the time is over.
 async fn wait_on(home: &Home, state: &State, deadline: Instant, missing: impl FnOnce() -> String) -> Result<()> {
-    if let Some(dead) = state.processes.iter().find(|node| !node.is_running()) {
+    if let Some(dead) = state.processes.iter().find(|node| node.process.is_some() && !node.is_running()) {
         let log = home.log(&dead.name);
         let tail = tail(&std::fs::read_to_string(&log).unwrap_or_default());
         return Err(Error::unavailable(format!("{} ended; its log {} ends with:\n{tail}", dead.name, log.display())));
@@ -100,10 +132,17 @@ fn tail(log: &str) -> String {
 
 /// The `host:port` of the frontend that leads, if one answers.
 pub(crate) async fn leader(state: &State) -> Option<String> {
-    let mut session = Session::new(Login::root(state.mysql().ok()?));
-    let rows = tokio::time::timeout(Duration::from_secs(2), session.query("SHOW FRONTENDS")).await.ok()?.ok()?;
-    let row = rows.iter().find(|row| is_true(row.get("IsMaster")))?;
-    Some(format!("{}:{}", row.get("Host"), row.get("QueryPort")))
+    for node in state.of_role(Role::Frontend).filter(|node| node.is_running()) {
+        let Some(address) = &node.addresses.mysql else { continue };
+        let mut session = Session::new(Login::root(address));
+        let asked = tokio::time::timeout(LEADER_LIMIT, session.query("SHOW FRONTENDS")).await;
+        let Ok(Ok(rows)) = asked else { continue };
+        let leads = |row: &&Row| is_true(row.get("IsMaster")) && is_true(row.get("Alive"));
+        if let Some(row) = rows.iter().find(leads) {
+            return Some(format!("{}:{}", row.get("Host"), row.get("QueryPort")));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

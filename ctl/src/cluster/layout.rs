@@ -11,6 +11,8 @@ use coffer_stdx::{Error, Result};
 const MAX_BACKENDS: u16 = 100;
 /// Most brokers of a local cluster; 8000 + 2n must stay below the frontend's 8030.
 const MAX_BROKERS: u16 = 15;
+/// Most frontends of a local cluster; 8030 + n must stay below the backends' 8040.
+const MAX_FRONTENDS: u16 = 9;
 /// Everything listens on loopback.
 const HOST: &str = "127.0.0.1";
 
@@ -44,7 +46,9 @@ pub(crate) fn plan(args: &UpArgs) -> Result<Vec<Node>> {
 fn check(args: &UpArgs) -> Result<()> {
     match (args.frontends, args.backends, args.brokers) {
         (0, _, _) => Err(Error::invalid("a cluster needs a frontend: --frontends 1")),
-        (2.., _, _) => Err(Error::not_supported("more than one frontend is not supported yet: use --frontends 1")),
+        (frontends, _, _) if frontends > MAX_FRONTENDS => {
+            Err(Error::invalid(format!("{frontends} frontends: a local cluster has at most {MAX_FRONTENDS}")))
+        }
         (_, 0, _) => Err(Error::invalid("a cluster needs a backend: --backends 1 or more")),
         (_, backends, _) if backends > MAX_BACKENDS => {
             Err(Error::invalid(format!("{backends} backends: a local cluster has at most {MAX_BACKENDS}")))
@@ -116,12 +120,19 @@ mod tests {
     }
 
     #[test]
+    fn several_frontends_have_ports_of_their_own() {
+        let three = UpArgs { frontends: 3, ..args(1, 0, None) };
+        let ports = ports(&plan(&three).unwrap());
+        assert_eq!(ports[..9], ["9030", "8030", "9010", "9031", "8031", "9011", "9032", "8032", "9012"]);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         assert!(plan(&args(0, 1, None)).is_err());
         assert!(plan(&args(MAX_BACKENDS + 1, 1, None)).is_err());
         assert!(plan(&args(1, MAX_BROKERS + 1, None)).is_err());
         assert!(plan(&args(3, 1, Some(65530))).is_err());
-        let two = UpArgs { frontends: 2, ..args(1, 1, None) };
-        assert!(plan(&two).unwrap_err().message().contains("not supported yet"));
+        let many = UpArgs { frontends: MAX_FRONTENDS + 1, ..args(1, 1, None) };
+        assert!(plan(&many).unwrap_err().message().contains("at most"));
     }
 }

@@ -5,7 +5,7 @@
 
 mod config;
 pub(crate) mod detach;
-mod join;
+pub(crate) mod join;
 mod layout;
 mod ports;
 pub(crate) mod process;
@@ -65,7 +65,8 @@ pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, Sta
     let _lock = home.lock()?;
     for node in &state.processes {
         fsx::create_dir(&home.data(&node.name))?;
-        let text = config::render(&home, node, &state.local_roots, allow_null)?;
+        let helper = state.of_role(Role::Frontend).next().map(|first| first.addresses.grpc.as_str());
+        let text = config::render(&home, node, (&state.local_roots, helper), allow_null)?;
         fsx::write_durably(&home.config(&node.name), text.as_bytes())?;
     }
     home.save(&state)?;
@@ -207,27 +208,27 @@ fn text(seen: &[Seen<'_>]) -> String {
 async fn launch(home: &Home, state: &mut State, limit: Duration) -> Result<()> {
     let found: Vec<Identity> = state.processes.iter().filter_map(|node| node.process).collect();
     let found: Vec<Identity> = found.into_iter().filter(|process| process.is_running()).collect();
-    start_missing(home, state)?;
+    start_missing(home, state).await?;
     let ready = join::until_ready(home, state, limit).await;
     if ready.is_ok() || found.iter().all(|process| process.is_running()) {
         return ready;
     }
     // One that was killed a moment ago still looked alive.
-    start_missing(home, state)?;
+    start_missing(home, state).await?;
     join::until_ready(home, state, limit).await
 }
 
-/// Start every process that does not run.
-pub(crate) fn start_missing(home: &Home, state: &mut State) -> Result<()> {
+/// A frontend beside the first is added to the cluster before its first start: it asks who it is.
+pub(crate) async fn start_missing(home: &Home, state: &mut State) -> Result<()> {
     for index in 0..state.processes.len() {
         let node = &state.processes[index];
         if node.is_running() {
             continue;
         }
-        let program = process::find_program(&node.role.program())?;
-        let pid = detach::spawn(&program, &home.config(&node.name), &home.log(&node.name))?;
-        state.processes[index].process = Some(Identity::of(pid));
-        home.save(state)?;
+        if node.role == Role::Frontend && node.process.is_none() && index > 0 {
+            join::add_frontend(home, state, node).await?;
+        }
+        start_one(home, state, index)?;
     }
     Ok(())
 }
@@ -240,6 +241,20 @@ pub(crate) async fn end(node: &Node, signal: Signal, limit: Duration) -> Result<
         true => Ok(()),
         false => Err(Error::timeout(format!("{} (process {}) does not end", node.name, process.pid))),
     }
+}
+
+/// Start a node again that ended.
+pub(crate) fn restart(home: &Home, state: &mut State, name: &str) -> Result<()> {
+    let index = state.processes.iter().position(|node| node.name == name);
+    start_one(home, state, index.ok_or_else(|| Error::bug(format!("no node {name}")))?)
+}
+
+fn start_one(home: &Home, state: &mut State, index: usize) -> Result<()> {
+    let node = &state.processes[index];
+    let program = process::find_program(&node.role.program())?;
+    let pid = detach::spawn(&program, &home.config(&node.name), &home.log(&node.name))?;
+    state.processes[index].process = Some(Identity::of(pid));
+    home.save(state)
 }
 
 /// Stop everything: ask, wait, kill. The frontend first, so that it starts nothing on nodes that are leaving.

@@ -11,8 +11,8 @@ use crate::meta::state::State;
 use coffer_proto::ids::{BackendId, TransactionId};
 use coffer_proto::v1;
 use coffer_stdx::time::now_ms;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::broadcast;
 
 /// Events kept for receivers that are slow.
@@ -45,6 +45,8 @@ pub(super) struct Hub {
     pub(super) rates: Rates,
     pub(super) health: Health,
     pub(super) events: broadcast::Sender<Event>,
+    /// Backends that the leader says live, while another frontend leads.
+    pub(super) remote: RwLock<Vec<v1::BackendAddress>>,
     /// When this process began, and how many ids it gave.
     serial: (u64, AtomicU64),
 }
@@ -59,6 +61,7 @@ impl Hub {
             rates: Rates::default(),
             health: Health::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
+            remote: RwLock::default(),
             serial: (now_ms(), AtomicU64::new(0)),
         }
     }
@@ -78,8 +81,17 @@ impl Hub {
         Some(self.rates.say(format!("{}/{}", state.cluster_id, repository.id), limits.share(carriers)))
     }
 
-    /// Where backends answer: those that ever registered with this leader.
+    /// What the leader said, when this frontend is not it.
+    pub(super) fn remote(&self) -> Vec<v1::BackendAddress> {
+        self.remote.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where backends answer: those that ever registered with this leader, or that the leader says live.
     pub(super) fn addresses(&self) -> Vec<v1::BackendAddress> {
+        let remote = self.remote();
+        if !remote.is_empty() {
+            return remote;
+        }
         let known = self.registry.ids().into_iter().filter_map(|id| Some((id, self.registry.status(id)?)));
         known
             .filter(|(_, status)| status.http_port != 0)

@@ -41,7 +41,7 @@ use coffer_proto::v1;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result};
 use hub::Hub;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 
@@ -81,7 +81,16 @@ impl Backends {
 
     /// Whether its stream is up and it was heard of lately.
     pub fn alive(&self, backend: BackendId) -> bool {
-        self.hub.registry.presence(backend) == Presence::Up
+        match self.hub.registry.presence(backend) {
+            Presence::Up => true,
+            Presence::Down { .. } => false,
+            Presence::Unknown => self.hub.remote().iter().any(|alive| alive.backend_id == backend.0),
+        }
+    }
+
+    /// What the leader says about backends, while another frontend leads; nothing while this one does.
+    pub fn heard(&self, alive: Vec<v1::BackendAddress>) {
+        *self.hub.remote.write().unwrap_or_else(PoisonError::into_inner) = alive;
     }
 
     /// Whether it is there, and if not, since when.
@@ -107,6 +116,21 @@ impl Backends {
     /// Sums over tablets, for SHOW.
     pub fn tablet_sums<'a>(&self, tablets: impl IntoIterator<Item = &'a Tablet>) -> TabletSums {
         self.hub.registry.sums(tablets)
+    }
+
+    /// Wait, at most this long, until every backend of the catalog was reached or could not be: a leader that is new has
+    /// heard of none.
+    pub async fn acquainted(&self, limit: Duration) {
+        let mut changes = self.hub.registry.changes();
+        let wait = async {
+            while self.hub.registry.has_untried() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Who was not reached by then counts as dead.
+        let _ = tokio::time::timeout(limit, wait).await;
     }
 
     /// A number that changes when a backend or broker comes or goes.

@@ -39,7 +39,9 @@ async fn run(meta: Meta, hub: Arc<Hub>) {
             changed = applied.changed() => if changed.is_err() { return },
             () = hub.registry.report_arrived() => (),
         }
-        if leadership.borrow().leading {
+        // A leader that was frozen must not drop what it does not know of: the barrier ends when it leads no more, and
+        // passes only when a majority agrees that it does.
+        if leadership.borrow().leading && meta.barrier().await.is_ok() && leadership.borrow().leading {
             let now = meta.view(fingerprint);
             let reported = hub.registry.take_reported();
             let due = if now == last { reported.into_iter().collect() } else { hub.registry.ids() };

@@ -202,7 +202,8 @@ impl Registry {
     pub fn down(&self, backend: BackendId, error: &str) {
         let mut went = false;
         self.update(backend, |known| {
-            went = known.status.alive;
+            // Also when it was never there: whoever waits for it learns that it does not come.
+            went = known.status.alive || known.status.failures == 0;
             known.down_since.get_or_insert_with(Instant::now);
             known.arriving.clear();
             known.advanced.clear();
@@ -302,6 +303,11 @@ impl Registry {
             Some(known) if known.status.alive => known.tablets.keys().copied().collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether a backend was neither reached yet nor found away.
+    pub fn has_untried(&self) -> bool {
+        self.known().values().any(|known| !known.status.alive && known.status.failures == 0)
     }
 
     /// All backends.

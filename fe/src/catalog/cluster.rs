@@ -26,6 +26,36 @@ impl Backend {
     }
 }
 
+/// A frontend as added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// Id in Raft; never used again.
+    pub id: u64,
+    /// Host as written in ALTER SYSTEM.
+    pub host: String,
+    /// gRPC port.
+    pub port: u16,
+    /// Follows without a vote.
+    pub observer: bool,
+    /// Milliseconds since the epoch.
+    pub added_ms: u64,
+    /// What the process that joined under this id keeps in its metadata directory; `None` before it joined. Another one
+    /// must not take the id: the votes of the first would be forgotten.
+    pub token: Option<String>,
+}
+
+impl Frontend {
+    /// "host:port".
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// FOLLOWER or OBSERVER.
+    pub fn role(&self) -> &'static str {
+        if self.observer { "OBSERVER" } else { "FOLLOWER" }
+    }
+}
+
 /// The brokers under one name, "host:port" each, in the order added.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BrokerGroup {

@@ -1,5 +1,7 @@
 //! ALTER SYSTEM: backends and brokers come and go, and brokers get limits.
 
+mod frontends;
+
 use crate::error::{Error, Result};
 use crate::exec::answer::Answer;
 use crate::exec::context::Context;
@@ -39,6 +41,10 @@ pub(super) async fn alter_system(context: &Context, statement: AlterSystem) -> R
             Command::AlterBrokers { name, addresses: checked(&addresses)?, limits }
         }
         AlterSystem::DropAllBroker(name) => Command::DropBrokers { name, addresses: Vec::new() },
+        AlterSystem::AddFollower(addresses) => frontends::add(&addresses, false)?,
+        AlterSystem::AddObserver(addresses) => frontends::add(&addresses, true)?,
+        AlterSystem::DropFollower(addresses) => return frontends::drop(context, &addresses, false).await,
+        AlterSystem::DropObserver(addresses) => return frontends::drop(context, &addresses, true).await,
     };
     context.meta.propose(command).await?;
     Ok(Answer::ok())

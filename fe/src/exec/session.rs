@@ -19,6 +19,8 @@ pub struct Session {
     pub database: Option<String>,
     /// Variables that were SET, by lower-case name.
     pub variables: BTreeMap<String, String>,
+    /// A statement whose leader was lost, and its request id: given again it is the same request.
+    pub unclear: Option<(String, String)>,
     /// Warnings of the last statement, for SHOW WARNINGS.
     pub warnings: Vec<String>,
     /// The error of the last statement, for SHOW ERRORS and SHOW WARNINGS.

@@ -14,6 +14,9 @@ pub const SERVER_VERSION: &str = concat!("8.0.33-Coffer-", env!("CARGO_PKG_VERSI
 /// For people.
 pub const VERSION_COMMENT: &str = concat!("Coffer version ", env!("CARGO_PKG_VERSION"));
 
+/// Whether reads see everything that was acknowledged before them, or at once what this frontend has.
+pub const CONSISTENT_READS: &str = "enable_strong_consistency_read";
+
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     /// ON or OFF.
@@ -46,6 +49,7 @@ const KNOWN: &[(&str, Kind, &str)] = &[
     ("connect_timeout", Number, "10"),
     ("default_storage_engine", Text, "OLAP"),
     ("div_precision_increment", Number, "4"),
+    (CONSISTENT_READS, Switch, "1"),
     ("enable_unicode_name_support", Switch, "0"),
     ("event_scheduler", Fixed, "OFF"),
     ("exec_mem_limit", Number, "2147483648"),

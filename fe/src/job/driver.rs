@@ -10,6 +10,7 @@
 use super::action::{Action, Event, Key};
 use super::clock::Clock;
 use super::facts::{Facts, Health};
+use super::hold;
 use super::memory::Memory;
 use super::runner::Runner;
 use super::{backup, restore};
@@ -128,6 +129,8 @@ impl Driver {
         let mut applied = self.runner.meta.applied();
         let mut changes = self.runner.backends.changes();
         loop {
+            let (meta, job) = (&self.runner.meta, self.job);
+            hold::wait(&self.runner.config.job_hold_dir, || meta.view(|state| hold::name_of(state, job))).await;
             applied.borrow_and_update();
             changes.borrow_and_update();
             let facts = self.facts();

@@ -5,7 +5,7 @@
 //! the answer, `runner` does the tasks. Each state is a log entry of its own before its tasks run; every task may be
 //! repeated; a late driver's proposal names the state it was made in and is refused when that has passed.
 //!
-//! Modules, bottom to top: `action`, `facts`, `clock`, `placement` | `verdict` | `memory` | `common` | `lost` | `backup`,
+//! Modules, bottom to top: `action`, `facts`, `clock`, `placement`, `hold` | `verdict` | `memory` | `common` | `lost` | `backup`,
 //! `restore`, `snapshot`, `progress`, `contents` | `runner` | `driver`.
 
 pub mod action;
@@ -17,6 +17,7 @@ mod contents;
 mod drill;
 mod driver;
 pub mod facts;
+mod hold;
 mod lost;
 pub mod memory;
 mod placement;

@@ -34,6 +34,9 @@ async fn redirect(
     let Some((user, password)) = basic_credentials(&headers) else {
         return unauthorized(&Error::denied("stream load needs a user and a password (HTTP Basic)"));
     };
+    if let Err(error) = loads.newest().await {
+        return failed(StatusCode::OK, &error);
+    }
     let host = host_of(&client.to_string());
     let login = (user.as_str(), password.reveal(), host.as_str());
     match loads.check_login(login, (&database, &table)).await {

@@ -10,8 +10,9 @@
 //! are published or discarded, versions it missed are published in order. A replica that never got the rows of a load does
 //! not advance past it; it answers no reads of later versions until it is repaired ([`repair`]).
 //!
-//! Modules, bottom to top: `majority`, `label` | `publication`, `repair` | this file | `publisher`, `service`, `http`.
+//! Modules, bottom to top: `majority`, `label`, `elsewhere` | `publication`, `repair` | this file | `publisher`, `service`, `http`.
 
+mod elsewhere;
 pub mod http;
 mod label;
 mod majority;
@@ -100,6 +101,16 @@ impl Loads {
     ) -> Loads {
         let turn = AtomicUsize::new(0);
         Loads { shared: Arc::new(Shared { meta, backends, config, login, audit, shutdown, turn }) }
+    }
+
+    /// The replicated state.
+    fn meta(&self) -> &Meta {
+        &self.shared.meta
+    }
+
+    /// Wait until users and tables here are up to date with the cluster.
+    pub async fn newest(&self) -> Result<()> {
+        self.shared.meta.barrier().await
     }
 
     /// Who loads, checked for the right to load into a table.

@@ -1,5 +1,6 @@
-//! The gRPC service that backends call for loads they coordinate.
+//! The gRPC service that backends call for loads they coordinate, at any frontend.
 
+use super::elsewhere::{leader, marked};
 use super::{Begin, Loads};
 use crate::audit::Record;
 use crate::error::Error;
@@ -8,7 +9,9 @@ use coffer_proto::channel::MAX_MESSAGE_BYTES;
 use coffer_proto::ids::TransactionId;
 use coffer_proto::status::to_status;
 use coffer_proto::v1;
+use coffer_proto::v1::frontend_client::FrontendClient;
 use coffer_proto::v1::frontend_server::{Frontend, FrontendServer};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 /// The service, ready to be added to a server.
@@ -31,11 +34,20 @@ impl Service {
         let record = Record { kind: "load", user, host, database, statement: &statement, error, ..Record::default() };
         self.loads.shared.audit.write(&record);
     }
+
+    #[allow(clippy::result_large_err, reason = "the trait's own error type")]
+    fn elsewhere<T>(&self, request: &Request<T>) -> Result<Option<FrontendClient<Channel>>, Status> {
+        leader(self.loads.meta(), request).map_err(|error| to_status(&error))
+    }
 }
 
 #[tonic::async_trait]
 impl Frontend for Service {
     async fn begin_load(&self, request: Request<v1::BeginLoadRequest>) -> Result<Response<v1::LoadPlan>, Status> {
+        if let Some(mut leader) = self.elsewhere(&request)? {
+            return leader.begin_load(marked(request)).await;
+        }
+        self.loads.newest().await.map_err(|error| to_status(&error))?;
         let request = request.into_inner();
         let host = host_of(&request.client);
         let login = (request.user.as_str(), request.password.as_str(), host.as_str());
@@ -67,6 +79,9 @@ impl Frontend for Service {
         &self,
         request: Request<v1::FinishLoadRequest>,
     ) -> Result<Response<v1::FinishLoadReply>, Status> {
+        if let Some(mut leader) = self.elsewhere(&request)? {
+            return leader.finish_load(marked(request)).await;
+        }
         let request = request.into_inner();
         let visible = self.loads.finish(&request).await.map_err(|error| to_status(&error))?;
         tracing::info!(transaction = request.transaction_id, rows = request.rows, visible, "load committed");
@@ -74,6 +89,9 @@ impl Frontend for Service {
     }
 
     async fn abort_load(&self, request: Request<v1::AbortLoadRequest>) -> Result<Response<v1::AbortLoadReply>, Status> {
+        if let Some(mut leader) = self.elsewhere(&request)? {
+            return leader.abort_load(marked(request)).await;
+        }
         let request = request.into_inner();
         let id = TransactionId(request.transaction_id);
         self.loads.abort(id, &request.reason).await.map_err(|error| to_status(&error))?;

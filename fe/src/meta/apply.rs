@@ -6,6 +6,7 @@
 mod account;
 mod catalog;
 mod cluster;
+mod frontends;
 mod job;
 mod repository;
 mod restore;
@@ -20,6 +21,19 @@ use crate::meta::state::State;
 /// Apply one command.
 pub fn apply(state: &mut State, command: &Command) -> Outcome {
     change(state, command).unwrap_or_else(Outcome::from)
+}
+
+/// Do it, unless this request was done before: then its answer is given again.
+fn once(state: &mut State, request: &str, now_ms: u64, command: &Command) -> Outcome {
+    if let Some(known) = state.requests.answer(request) {
+        return known.clone();
+    }
+    let outcome = match command {
+        Command::Once { .. } => Outcome::from(crate::error::Error::bug("a request inside a request")),
+        command => apply(state, command),
+    };
+    state.requests.remember(request, now_ms, outcome.clone());
+    outcome
 }
 
 fn change(state: &mut State, command: &Command) -> Result<Outcome> {
@@ -41,6 +55,11 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
             repository::forget_limits(state, name);
             Ok(outcome)
         }
+        Command::AdoptFrontend { id, host, port, now_ms } => frontends::adopt(state, *id, (host, *port), *now_ms),
+        Command::AddFrontends { addresses, observer, now_ms } => frontends::add(state, addresses, *observer, *now_ms),
+        Command::JoinFrontend { id, token } => frontends::join(state, *id, token),
+        Command::DropFrontends { ids } => frontends::drop(state, ids),
+        Command::Once { request, now_ms, command } => Ok(once(state, request, *now_ms, command)),
         Command::CreateRepository(new) => cluster::create_repository(state, new),
         Command::AlterRepository(change) => repository::alter(state, change),
         Command::AlterBrokers { name, addresses, limits } => repository::alter_brokers(state, name, addresses, *limits),

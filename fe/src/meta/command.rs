@@ -62,6 +62,33 @@ pub enum Command {
         name: String,
         addresses: Vec<String>,
     },
+    /// The first frontend of a cluster writes itself down.
+    AdoptFrontend {
+        id: u64,
+        host: String,
+        port: u16,
+        now_ms: u64,
+    },
+    AddFrontends {
+        addresses: Vec<(String, u16)>,
+        observer: bool,
+        now_ms: u64,
+    },
+    /// A process took the id; answers it again only to the same token.
+    JoinFrontend {
+        id: u64,
+        token: String,
+    },
+    /// Refused (Conflict) for the last follower.
+    DropFrontends {
+        ids: Vec<u64>,
+    },
+    /// A change on behalf of a statement that may be sent again: done once, answered alike each time.
+    Once {
+        request: String,
+        now_ms: u64,
+        command: Box<Command>,
+    },
     CreateRepository(NewRepository),
     AlterRepository(AlteredRepository),
     /// How fast bytes may pass brokers of a name; no address: all that it has now.
@@ -167,6 +194,7 @@ impl Command {
         SMALL
             + match self {
                 Command::CreateDatabase { name } => name.len(),
+                Command::Once { command, .. } => command.weight(),
                 Command::CreateTable(new) => {
                     let partitions = new.partitions.iter().map(|partition| SMALL / 4 + placed(&partition.placement));
                     partitions.sum::<usize>() + SMALL / 8 * new.schema.columns.len()

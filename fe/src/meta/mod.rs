@@ -5,5 +5,6 @@ pub mod access;
 pub mod apply;
 pub mod command;
 mod compact;
+pub mod requests;
 pub mod state;
 pub mod view;

@@ -1,11 +1,12 @@
 //! Everything that survives a restart, in one struct. Changed only by `apply`.
 
 use crate::account::{Role, User};
-use crate::catalog::cluster::{Backend, BrokerGroup, Repository};
+use crate::catalog::cluster::{Backend, BrokerGroup, Frontend, Repository};
 use crate::catalog::database::Database;
 use crate::catalog::job::{BackupJob, RestoreJob};
 use crate::catalog::map::Map;
 use crate::catalog::transaction::Transaction;
+use crate::meta::requests::Requests;
 use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TransactionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,6 +20,15 @@ pub struct State {
     pub next_id: u64,
     /// By id; names are unique, case-sensitive.
     pub databases: Map<DbId, Database>,
+    /// By id in Raft.
+    #[serde(default)]
+    pub frontends: BTreeMap<u64, Frontend>,
+    /// The next id of a frontend; ids are never used twice.
+    #[serde(default)]
+    pub next_frontend: u64,
+    /// What statements that may be sent again were answered.
+    #[serde(default, skip_serializing_if = "Requests::is_empty")]
+    pub requests: Requests,
     /// By id.
     pub backends: BTreeMap<BackendId, Backend>,
     /// By name.
@@ -47,6 +57,9 @@ impl Default for State {
             cluster_id: String::new(),
             next_id: FIRST_ID,
             databases: Map::new(),
+            frontends: BTreeMap::new(),
+            next_frontend: 0,
+            requests: Requests::default(),
             backends: BTreeMap::new(),
             brokers: BTreeMap::new(),
             repositories: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Read-only questions asked of the state, answered with the errors that clients know.
 
-use crate::catalog::cluster::{Backend, BrokerGroup, Repository};
+use crate::catalog::cluster::{Backend, BrokerGroup, Frontend, Repository};
 use crate::catalog::database::Database;
 use crate::catalog::table::{Partition, Table, Tablet};
 use crate::catalog::transaction::{Transaction, TransactionState};
@@ -82,6 +82,16 @@ impl State {
     /// The repository with this name, or the known error.
     pub fn repository(&self, name: &str) -> Result<&Repository> {
         self.find_repository(name).ok_or_else(|| error::unknown_repository(name))
+    }
+
+    /// The frontend at an address.
+    pub fn frontend_at(&self, host: &str, port: u16) -> Option<&Frontend> {
+        self.frontends.values().find(|frontend| frontend.host == host && frontend.port == port)
+    }
+
+    /// Whether this id belonged to a frontend that was dropped. An id not given yet was not.
+    pub fn was_dropped(&self, frontend: u64) -> bool {
+        (1..self.next_frontend).contains(&frontend) && !self.frontends.contains_key(&frontend)
     }
 
     /// The backend added under this address.

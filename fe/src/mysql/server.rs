@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections that may be logging in, or be told that there are too many, at a time.
 const MAX_ARRIVING: usize = 64;
+/// How long a login waits until this frontend is up to date.
+const LOGIN_WAIT: Duration = Duration::from_secs(3);
 /// How long to wait when the system has no more sockets for us.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -93,6 +95,10 @@ impl Server {
     }
 }
 
+fn late() -> Error {
+    Error::unavailable("Node catalog is not ready, please wait for a while.")
+}
+
 /// Wait for a place first, then for a client.
 async fn accept(
     listener: &TcpListener,
@@ -106,6 +112,13 @@ async fn accept(
 #[async_trait]
 impl Service for Server {
     async fn credentials(&self, user: &str, host: &str) -> Result<Option<Credentials>, ServerError> {
+        // Passwords change like anything else. Without a leader those known here still let people in, to look around.
+        let newest = tokio::time::timeout(LOGIN_WAIT, self.context.meta.barrier()).await;
+        if self.context.meta.view(|state| state.cluster_id.is_empty())
+            && let Err(error) = newest.unwrap_or_else(|_| Err(late()))
+        {
+            return Err(to_server_error(&error));
+        }
         let digests = self.context.login.digests(user, host).map_err(|error| to_server_error(&error))?;
         Ok(digests.map(|digests| Credentials::from_digests(digests.sha1, digests.sha256)))
     }

@@ -6,6 +6,7 @@ use crate::audit::Record;
 use crate::error::{Error, Result, number};
 use crate::exec::privilege::need_to_see;
 use crate::exec::{self, Answer, Context, Session, filter};
+use crate::forward;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::query::QueryStream;
@@ -93,7 +94,7 @@ impl Conversation {
         self.limit = if matches!(statement, Statement::Query(_)) { Limit::begin(&self.session) } else { Limit::NONE };
         let limit = self.limit;
         tokio::select! {
-            answer = exec::execute(&self.context, &mut self.session, statement) => answer,
+            answer = forward::run(&self.context, &mut self.session, text, statement) => answer,
             () = interrupted => Err(interrupted_error()),
             () = limit.over() => Err(limit.error()),
         }
@@ -195,9 +196,9 @@ fn interrupted_error() -> Error {
 #[async_trait]
 impl coffer_mysql::Session for Conversation {
     async fn use_database(&mut self, name: &str) -> std::result::Result<(), ServerError> {
-        let used = exec::use_database(&self.context, &mut self.session, name.to_owned());
+        let used = forward::use_database(&self.context, &mut self.session, name).await;
         self.idle();
-        used.map(|_| ()).map_err(|error| to_server_error(&error))
+        used.map_err(|error| to_server_error(&error))
     }
 
     async fn query(&mut self, sql: &str) -> std::result::Result<Reply, ServerError> {

@@ -4,10 +4,12 @@
 //! <meta_dir>/lock       held by the running process
 //! <meta_dir>/identity   cluster id and node id, written once before anything else
 //! <meta_dir>/log/       the Raft log and vote
+//! <meta_dir>/joining    what a new frontend says when it joins a cluster, until it has an identity
 //! <meta_dir>/snapshot   the state up to some entry
 //! ```
 //!
-//! A crash during the first start leaves at most an identity and an empty log; the next start goes on from there.
+//! A crash during the first start leaves at most an identity and an empty log; the next start goes on from there. One
+//! before the identity leaves at most `joining`, with which the next try gets the same answer.
 
 use super::types::NodeId;
 use crate::error::{Context, Error, Result};
@@ -35,9 +37,61 @@ pub(super) struct Identity {
     pub(super) node_id: NodeId,
 }
 
+/// A metadata directory as found.
+pub(super) enum Found {
+    /// It belongs to a frontend.
+    Known(Home),
+    /// It belongs to nobody yet.
+    Fresh(Fresh),
+}
+
+/// A locked directory without an identity.
+pub(super) struct Fresh {
+    dir: PathBuf,
+    lock: File,
+}
+
+impl Fresh {
+    /// Begin a new cluster.
+    pub(super) fn found(self) -> Result<Home> {
+        let cluster_id = uuid::Uuid::new_v4().simple().to_string();
+        self.belongs_to(cluster_id, FIRST_NODE)
+    }
+
+    /// What tells this directory from another that asks for the same id; the same in every try to join.
+    pub(super) fn token(&self) -> Result<String> {
+        let path = self.dir.join("joining");
+        match std::fs::read_to_string(&path) {
+            Ok(token) if !token.is_empty() => return Ok(token),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context(|| format!("read {}", path.display()));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        fsx::write_durably(&path, token.as_bytes())?;
+        Ok(token)
+    }
+
+    /// Become this frontend.
+    pub(super) fn belongs_to(self, cluster_id: String, node_id: NodeId) -> Result<Home> {
+        let identity = Identity::write(&self.dir, cluster_id, node_id)?;
+        Ok(Home { dir: self.dir, identity, _lock: self.lock })
+    }
+}
+
 impl Home {
     /// Lock the directory and learn whose it is; a new one starts a new cluster.
+    #[cfg(test)]
     pub(super) fn open(dir: &Path) -> Result<Home> {
+        match Home::find(dir)? {
+            Found::Known(home) => Ok(home),
+            Found::Fresh(fresh) => fresh.found(),
+        }
+    }
+
+    /// Lock the directory and learn whose it is.
+    pub(super) fn find(dir: &Path) -> Result<Found> {
         fsx::create_dir(dir)?;
         let lock_path = dir.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
@@ -54,8 +108,11 @@ impl Home {
                 return Err(error).context(|| format!("lock {}", lock_path.display()));
             }
         }
-        let identity = identity(dir)?;
-        Ok(Home { dir: dir.to_owned(), identity, _lock: lock })
+        let dir = dir.to_owned();
+        Ok(match identity(&dir)? {
+            Some(identity) => Found::Known(Home { dir, identity, _lock: lock }),
+            None => Found::Fresh(Fresh { dir, lock }),
+        })
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -64,6 +121,11 @@ impl Home {
 
     pub(super) fn snapshot(&self) -> PathBuf {
         self.dir.join("snapshot")
+    }
+
+    /// Whether this frontend began its cluster.
+    pub(super) fn is_first(&self) -> bool {
+        self.identity.node_id == FIRST_NODE
     }
 }
 
@@ -97,9 +159,9 @@ impl Identity {
     }
 }
 
-fn identity(dir: &Path) -> Result<Identity> {
+fn identity(dir: &Path) -> Result<Option<Identity>> {
     match Identity::read(dir)? {
-        Some(identity) => Ok(identity),
+        Some(identity) => Ok(Some(identity)),
         None => {
             if dir.join("log").try_exists().context(|| format!("look into {}", dir.display()))? {
                 return Err(Error::corrupt(format!(
@@ -107,7 +169,7 @@ fn identity(dir: &Path) -> Result<Identity> {
                     dir.display()
                 )));
             }
-            Identity::write(dir, uuid::Uuid::new_v4().simple().to_string(), FIRST_NODE)
+            Ok(None)
         }
     }
 }
@@ -127,6 +189,22 @@ mod tests {
         let identity = first.identity.clone();
         drop(first);
         assert_eq!(Home::open(dir.path()).unwrap().identity, identity);
+    }
+
+    #[test]
+    fn who_joins_says_the_same_in_every_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = || match Home::find(dir.path()).unwrap() {
+            Found::Fresh(fresh) => fresh,
+            Found::Known(_) => panic!("it has no identity yet"),
+        };
+        let token = fresh().token().unwrap();
+        assert_eq!(fresh().token().unwrap(), token);
+        let home = fresh().belongs_to("c".to_owned(), 7).unwrap();
+        assert!(!home.is_first());
+        drop(home);
+        let Found::Known(home) = Home::find(dir.path()).unwrap() else { panic!("it has an identity") };
+        assert_eq!((home.identity.cluster_id.as_str(), home.identity.node_id), ("c", 7));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::image;
 use super::log::{self, LogStore, entry_of};
 use super::snapshot;
 use super::types::{LogId, Membership, NodeId, SnapshotMeta, Vote};
+use crate::catalog::cluster::Frontend;
 use crate::error::{Context, Error, Result};
 use crate::meta::apply::apply;
 use crate::meta::state::State;
@@ -155,7 +156,14 @@ pub fn import(dir: &Path, image_file: &Path, address: &str) -> Result<Offline> {
     Offline::open(dir)
 }
 
-fn alone(meta: &mut SnapshotMeta, _state: &mut State, id: NodeId, address: &str) {
+fn alone(meta: &mut SnapshotMeta, state: &mut State, id: NodeId, address: &str) {
+    // The others count as dropped: they are refused by name when they come.
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let (host, port) = (host.to_owned(), port.parse().unwrap_or(0));
+    let next = state.frontends.keys().max().map_or(0, |last| last + 1);
+    let own = Frontend { id, host, port, observer: false, added_ms: 0, token: Some(String::new()) };
+    state.next_frontend = state.next_frontend.max(next).max(id + 1);
+    state.frontends = BTreeMap::from([(id, own)]);
     let nodes = BTreeMap::from([(id, BasicNode::new(address))]);
     let members = openraft::Membership::new(vec![BTreeSet::from([id])], nodes);
     meta.last_membership = Membership::new(meta.last_log_id, members);

@@ -319,6 +319,10 @@ pub enum AlterSystem {
         addresses: Vec<String>,
         properties: Properties,
     },
+    AddFollower(Vec<String>),
+    AddObserver(Vec<String>),
+    DropFollower(Vec<String>),
+    DropObserver(Vec<String>),
 }
 
 /// CREATE [READ ONLY] REPOSITORY [IF NOT EXISTS] name WITH ... ON LOCATION "..." PROPERTIES (...).

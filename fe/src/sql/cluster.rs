@@ -28,6 +28,14 @@ pub(super) fn alter_system(cursor: &mut Cursor<'_>) -> Result<Statement> {
         AlterSystem::DropAllBroker(cursor.name("a broker name")?)
     } else if cursor.eat_all(&["MODIFY", "BROKER"]) {
         modify_broker(cursor)?
+    } else if cursor.eat_all(&["ADD", "FOLLOWER"]) {
+        AlterSystem::AddFollower(addresses(cursor)?)
+    } else if cursor.eat_all(&["ADD", "OBSERVER"]) {
+        AlterSystem::AddObserver(addresses(cursor)?)
+    } else if cursor.eat_all(&["DROP", "FOLLOWER"]) {
+        AlterSystem::DropFollower(addresses(cursor)?)
+    } else if cursor.eat_all(&["DROP", "OBSERVER"]) {
+        AlterSystem::DropObserver(addresses(cursor)?)
     } else {
         return Err(known::refuse_after("ALTER SYSTEM", cursor));
     };

@@ -80,19 +80,8 @@ const KNOWN: [&str; 74] = [
     "UNLOCK",
     "UPDATE",
 ];
-const ALTER_SYSTEM: [&str; 11] = [
-    "ADD FOLLOWER",
-    "ADD OBSERVER",
-    "ADD FREE",
-    "DROP FOLLOWER",
-    "DROP OBSERVER",
-    "DROP FREE",
-    "DECOMMISSION BACKEND",
-    "MODIFY BACKEND",
-    "MODIFY FRONTEND",
-    "RENAME",
-    "SET",
-];
+const ALTER_SYSTEM: [&str; 7] =
+    ["ADD FREE", "DROP FREE", "DECOMMISSION BACKEND", "MODIFY BACKEND", "MODIFY FRONTEND", "RENAME", "SET"];
 const SHOW: [&str; 53] = [
     "ALL ROUTINE LOAD",
     "ALTER",

@@ -1,5 +1,6 @@
 //! SHOW and DESC: everything but repositories, jobs and snapshots, which their own files show.
 
+mod frontends;
 mod nodes;
 mod server;
 mod tables;
@@ -32,6 +33,7 @@ pub async fn show(context: &Context, session: &Session, show: Show) -> Result<An
         Show::Snapshot { repository, label, timestamp } => {
             backup::show_snapshot(context, session, &repository, (label.as_deref(), timestamp.as_deref())).await
         }
+        Show::Frontends => Ok(Answer::Rows(frontends::show(context).await)),
         other => rows(context, session, other).map(Answer::Rows),
     }
 }
@@ -62,7 +64,6 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
             filter::apply(all, &filter)?
         }
         Show::Tablet(id) => meta.view(|state| tablets::tablet(state, id)),
-        Show::Frontends => nodes::frontends(context),
         Show::Backends => nodes::backends(context),
         Show::Brokers => nodes::brokers(context),
         Show::Variables { like } => server::variables(context, session, like.as_deref()),
@@ -81,6 +82,7 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
         | Show::CreateRepository(_)
         | Show::Backup { .. }
         | Show::Restore { .. }
+        | Show::Frontends
         | Show::Snapshot { .. }) => {
             return Err(Error::bug(format!("{other:?} is shown elsewhere")));
         }

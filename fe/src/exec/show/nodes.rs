@@ -1,4 +1,4 @@
-//! SHOW FRONTENDS, BACKENDS and BROKER.
+//! SHOW BACKENDS and BROKER.
 
 use crate::backends::{BackendStatus, BrokerStatus};
 use crate::catalog::cluster::Backend;
@@ -8,30 +8,7 @@ use crate::exec::context::Context;
 use crate::exec::text::{NONE, share, size, time};
 use crate::meta::state::State;
 use coffer_proto::ids::BackendId;
-use coffer_stdx::time::now_ms;
 use std::collections::BTreeMap;
-
-const FRONTEND_COLUMNS: [&str; 19] = [
-    "Name",
-    "Host",
-    "EditLogPort",
-    "HttpPort",
-    "QueryPort",
-    "RpcPort",
-    "ArrowFlightSqlPort",
-    "Role",
-    "IsMaster",
-    "ClusterId",
-    "Join",
-    "Alive",
-    "ReplayedJournalId",
-    "LastStartTime",
-    "LastHeartbeat",
-    "IsHelper",
-    "ErrMsg",
-    "Version",
-    "CurrentConnected",
-];
 
 const BACKEND_COLUMNS: [&str; 28] = [
     "BackendId",
@@ -80,38 +57,6 @@ const BROKER_COLUMNS: [&str; 14] = [
     "MaxUploadBytesPerSecond",
     "MaxDownloadBytesPerSecond",
 ];
-
-/// SHOW FRONTENDS: this one, as long as a cluster has one.
-pub(super) fn frontends(context: &Context) -> RowSet {
-    let config = &context.config;
-    let (cluster_id, applied) =
-        (context.meta.view(|state| state.cluster_id.clone()), context.meta.applied().borrow().to_string());
-    let leading = context.meta.leadership().borrow().leading;
-    let grpc = config.grpc_listen.port().to_string();
-    let mut set = RowSet::new(FRONTEND_COLUMNS);
-    set.push([
-        format!("fe_{}", context.meta.node_id()),
-        config.host.clone(),
-        grpc.clone(),
-        config.http_listen.port().to_string(),
-        config.mysql_listen.port().to_string(),
-        grpc,
-        "-1".to_owned(),
-        "FOLLOWER".to_owned(),
-        leading.to_string(),
-        cluster_id,
-        "true".to_owned(),
-        "true".to_owned(),
-        applied,
-        time(context.started_ms),
-        time(now_ms()),
-        "true".to_owned(),
-        String::new(),
-        env!("CARGO_PKG_VERSION").to_owned(),
-        "Yes".to_owned(),
-    ]);
-    set
-}
 
 /// SHOW BACKENDS, by host.
 pub(super) fn backends(context: &Context) -> RowSet {

@@ -1,0 +1,115 @@
+//! Any frontend takes any statement: here it is decided where one runs, and it is brought there and back.
+//!
+//! What only looks at the catalog runs here after a barrier ([`crate::raft::Meta::barrier`]), or at once when the session
+//! is content with what this frontend has. What changes something, or needs what only the leader knows, runs at the leader,
+//! with the session of the client ([`remote`]; the leader's side is [`service`]). When the leader is lost meanwhile, the
+//! statement is sent again to the next one under the same request id, so that it takes effect once ([`crate::raft::Request`]).
+//! Without a leader a statement waits a bounded time.
+//!
+//! Nothing is durable here. A crash of this frontend in the middle leaves the statement done or not done at the leader.
+//!
+//! Modules, bottom to top: `place` | `here`, `remote` | this file, `service`, `hints`.
+
+mod here;
+mod hints;
+mod place;
+mod remote;
+mod service;
+
+pub use hints::follow;
+pub use service::service;
+
+use crate::error::{Error, Result};
+use crate::exec::{self, Answer, Context, Session};
+use crate::limits;
+use crate::raft::Leader;
+use crate::sql::ast::Statement;
+use place::Place;
+use tokio::time::Instant;
+
+/// How one try to run a statement at the leader ended.
+enum Tried {
+    /// With an answer.
+    Answered(Result<Answer>),
+    /// Before it was begun.
+    NotBegun(Error),
+    /// With the loss of the leader; it may have taken effect.
+    Lost(Error),
+}
+
+/// Run a statement; `text` is what it was parsed from.
+pub async fn run(context: &Context, session: &mut Session, text: &str, statement: Statement) -> Result<Answer> {
+    match place::of(&statement) {
+        Place::Here => exec::execute(context, session, statement).await,
+        Place::Reader => {
+            if place::wants_newest(session) {
+                context.meta.barrier().await?;
+            }
+            exec::execute(context, session, statement).await
+        }
+        Place::Leader => at_leader(context, session, text, statement).await,
+    }
+}
+
+/// USE as a command of the protocol.
+pub async fn use_database(context: &Context, session: &mut Session, name: &str) -> Result<()> {
+    run(context, session, "", Statement::Use(name.to_owned())).await.map(drop)
+}
+
+async fn at_leader(context: &Context, session: &mut Session, text: &str, statement: Statement) -> Result<Answer> {
+    let repeatable = place::is_repeatable(&statement);
+    // The same statement again after an unclear end is the same request.
+    let earlier = session.unclear.take().filter(|(unclear, _)| repeatable && unclear == text);
+    let request = earlier.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |(_, request)| request);
+    let deadline = Instant::now() + limits::LEADER_WAIT;
+    let mut statement = Some(statement);
+    let mut lost = None;
+    loop {
+        let tried = match context.meta.leader() {
+            Leader::Unknown => Tried::NotBegun(Error::not_leader("no frontend leads")),
+            Leader::At(id, address) => remote::run(context, session, text, (&request, id, &address)).await,
+            Leader::Here => match if repeatable { statement.clone() } else { statement.take() } {
+                Some(statement) => here::run(context, session, &request, statement).await,
+                None => Tried::Lost(Error::not_leader("this frontend stopped leading")),
+            },
+        };
+        let error = match tried {
+            Tried::Answered(answer) => return answer,
+            Tried::NotBegun(error) => error,
+            Tried::Lost(error) if repeatable => {
+                lost = Some(error.clone());
+                error
+            }
+            Tried::Lost(error) => return Err(unclear(&error, false)),
+        };
+        if Instant::now() >= deadline {
+            return Err(match lost {
+                Some(error) => {
+                    session.unclear = Some((text.to_owned(), request));
+                    unclear(&error, true)
+                }
+                None => nobody(&error),
+            });
+        }
+        tokio::time::sleep(limits::LEADER_AGAIN).await;
+    }
+}
+
+fn nobody(error: &Error) -> Error {
+    Error::unavailable(format!(
+        "Node catalog is not ready, please wait for a while. No frontend led the cluster within {} s ({error}); the statement \
+         was not begun",
+        limits::LEADER_WAIT.as_secs()
+    ))
+}
+
+fn unclear(error: &Error, repeatable: bool) -> Error {
+    let advice = if repeatable {
+        "give the same statement again in this session: it is not done twice"
+    } else {
+        "look before you give it again"
+    };
+    Error::unavailable(format!(
+        "the leader was lost while it ran the statement ({error}); it may or may not have taken effect, {advice}"
+    ))
+}

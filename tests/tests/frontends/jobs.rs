@@ -1,0 +1,143 @@
+//! The leader is lost in each state of BACKUP and of RESTORE; the next one finishes the job it finds, with the same rows.
+//!
+//! Files in the directory of `job_hold_dir` hold a job at a state until the fault has struck and another frontend leads.
+
+use crate::faults::{Fault, others, replaced};
+use crate::proxy::Network;
+use crate::soak;
+use coffer_tests::cluster::READY_LIMIT;
+use coffer_tests::data::{create, csv, fingerprint};
+use coffer_tests::http::StreamLoad;
+use coffer_tests::mysql::Row;
+use coffer_tests::{Cluster, Outcome, Sql, eventually};
+use std::path::PathBuf;
+
+const BACKUP: [&str; 6] = ["PENDING", "SNAPSHOTING", "UPLOAD_SNAPSHOT", "UPLOADING", "SAVE_META", "UPLOAD_INFO"];
+const RESTORE: [&str; 6] = ["PENDING", "SNAPSHOTING", "DOWNLOAD", "DOWNLOADING", "COMMIT", "COMMITTING"];
+
+struct Stage {
+    cluster: Cluster,
+    network: Network,
+    hold: PathBuf,
+    _hold_dir: tempfile::TempDir,
+    before: Vec<String>,
+}
+
+impl Stage {
+    async fn new() -> anyhow::Result<Stage> {
+        let hold_dir = tempfile::tempdir()?;
+        let network = Network::new(3).await?;
+        let hold = format!("job_hold_dir = \"{}\"", hold_dir.path().display());
+        let builder = Cluster::builder().frontends(3).backends(2).brokers(1).config("fe", &hold);
+        let cluster = network.start(builder).await?;
+        let mut sql = cluster.sql();
+        sql.run("CREATE DATABASE d").await?;
+        sql.run(&create("d.t", 2, 2)).await?;
+        StreamLoad::new(cluster.frontend(), "d", "t").must_succeed(csv(3, 0, 500)).await?;
+        let location = cluster.location("r");
+        sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\"")).await?;
+        let before = fingerprint(&mut sql, "d.t").await?;
+        Ok(Stage { cluster, network, hold: hold_dir.path().to_owned(), _hold_dir: hold_dir, before })
+    }
+
+    /// Submit a job, lose the leader while it is in `state`, and wait for its end under the next leader.
+    async fn lose_leader(&self, fault: Fault, state: &str, (submit, show): (&str, &str)) -> Outcome {
+        let held = self.hold.join(state);
+        std::fs::write(&held, "")?;
+        let leader = self.cluster.leader().await?;
+        let mut sql = others(&self.cluster, leader);
+        sql.run(submit).await?;
+        let job = in_state(&mut sql, show, state).await?;
+        fault.strike(leader, &self.network)?;
+        replaced(&self.cluster, leader).await?;
+        let mut sql = others(&self.cluster, leader);
+        let now = in_state(&mut sql, show, state).await?;
+        assert_eq!(now.get("JobId"), job.get("JobId"), "{fault:?} at {state}");
+        std::fs::remove_file(&held)?;
+        let end = sql.job_finished(show).await?;
+        for same in ["JobId", "CreateTime"] {
+            assert_eq!(end.get(same), job.get(same), "{fault:?} at {state}: {end:?}");
+        }
+        fault.undo(&self.cluster, leader, &self.network).await?;
+        // What the old leader does when it is back changes nothing.
+        let after = self.cluster.sql().query(show).await?.pop();
+        assert_eq!(after.map(|row| row.get("State").to_owned()).as_deref(), Some("FINISHED"));
+        Ok(())
+    }
+
+    async fn backup(&self, fault: Fault, state: &str) -> Outcome {
+        let label = format!("b_{fault:?}_{state}").to_lowercase();
+        let submit = format!("BACKUP SNAPSHOT d.{label} TO r ON (t)");
+        self.lose_leader(fault, state, (&submit, "SHOW BACKUP FROM d")).await?;
+        // Good for a restore.
+        let timestamp = self.cluster.sql().timestamp("r", &label).await?;
+        let restore = format!(
+            "RESTORE SNAPSHOT d.{label} FROM r ON (t AS {label}) PROPERTIES (\"backup_timestamp\" = \"{timestamp}\")"
+        );
+        self.cluster.sql().run(&restore).await?;
+        self.cluster.sql().job_finished("SHOW RESTORE FROM d").await?;
+        self.compare(&label).await
+    }
+
+    async fn restore(&self, fault: Fault, state: &str) -> Outcome {
+        let table = format!("r_{fault:?}_{state}").to_lowercase();
+        let mut sql = self.cluster.sql();
+        if sql.query("SHOW SNAPSHOT ON r WHERE SNAPSHOT = \"base\"").await?.is_empty() {
+            sql.run("BACKUP SNAPSHOT d.base TO r ON (t)").await?;
+            sql.job_finished("SHOW BACKUP FROM d").await?;
+        }
+        let timestamp = sql.timestamp("r", "base").await?;
+        let submit = format!(
+            "RESTORE SNAPSHOT d.base FROM r ON (t AS {table}) PROPERTIES (\"backup_timestamp\" = \"{timestamp}\")"
+        );
+        self.lose_leader(fault, state, (&submit, "SHOW RESTORE FROM d")).await?;
+        self.compare(&table).await
+    }
+
+    async fn compare(&self, table: &str) -> Outcome {
+        let mut sql = self.cluster.sql();
+        assert_eq!(fingerprint(&mut sql, &format!("d.{table}")).await?, self.before, "{table}");
+        sql.run(&format!("DROP TABLE d.{table}")).await
+    }
+}
+
+async fn in_state(sql: &mut Sql, show: &str, state: &str) -> anyhow::Result<Row> {
+    let shared = tokio::sync::Mutex::new(sql);
+    eventually(&format!("the job is {state}"), READY_LIMIT, || async {
+        let row = shared.lock().await.query(show).await?.pop();
+        let row = row.ok_or_else(|| anyhow::anyhow!("no job"))?;
+        anyhow::ensure!(row.get("State") == state, "{row:?}");
+        Ok(row)
+    })
+    .await
+}
+
+async fn run(fault: Fault, backups: &[&str], restores: &[&str]) -> Outcome {
+    let stage = Stage::new().await?;
+    for state in backups {
+        stage.backup(fault, state).await?;
+    }
+    for state in restores {
+        stage.restore(fault, state).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_go_on_when_the_leader_is_killed() -> Outcome {
+    run(Fault::Kill, &BACKUP, &RESTORE).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_go_on_when_the_leader_is_frozen() -> Outcome {
+    let (backups, restores): (&[&str], &[&str]) =
+        if soak() { (&BACKUP, &RESTORE) } else { (&BACKUP[3..6], &RESTORE[3..6]) };
+    run(Fault::Pause, backups, restores).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_go_on_when_the_leader_is_cut_off() -> Outcome {
+    let (backups, restores): (&[&str], &[&str]) =
+        if soak() { (&BACKUP, &RESTORE) } else { (&BACKUP[3..6], &RESTORE[3..6]) };
+    run(Fault::Cut, backups, restores).await
+}

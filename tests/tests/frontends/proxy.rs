@@ -1,0 +1,151 @@
+//! A network between frontends that can be cut: every frontend advertises a proxy instead of its own port.
+//!
+//! A proxy finds out which process connects (the socket's inode in /proc/net/tcp, then the process that holds it), so that
+//! a frontend can be cut off from the other frontends while backends still reach it. A cut swallows bytes in both
+//! directions and keeps connections open, as a lost network does; when it heals, those connections end.
+
+use anyhow::Context;
+use coffer_tests::cluster::Builder;
+use coffer_tests::{Cluster, Outcome};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// The proxies of one cluster.
+pub(crate) struct Network {
+    proxies: Vec<(String, String, Arc<Mutex<Option<String>>>)>,
+    cut: watch::Sender<Option<String>>,
+    dir: Arc<Mutex<Option<PathBuf>>>,
+}
+
+impl Network {
+    /// Proxies for this many frontends.
+    pub(crate) async fn new(frontends: usize) -> anyhow::Result<Network> {
+        let (cut, dir) = (watch::Sender::new(None), Arc::new(Mutex::new(None)));
+        let mut proxies = Vec::new();
+        for n in 1..=frontends {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let address = listener.local_addr()?.to_string();
+            let target = Arc::new(Mutex::new(None));
+            let proxy =
+                Proxy { name: format!("fe-{n}"), target: target.clone(), cut: cut.subscribe(), dir: dir.clone() };
+            proxies.push((proxy.name.clone(), address, target));
+            tokio::spawn(proxy.run(listener));
+        }
+        Ok(Network { proxies, cut, dir })
+    }
+
+    /// Have the frontends advertise the proxies.
+    pub(crate) fn configure(&self, mut builder: Builder) -> Builder {
+        for (name, address, _) in &self.proxies {
+            builder = builder.config(name, &format!("grpc_advertise = \"{address}\""));
+        }
+        builder
+    }
+
+    /// Start a cluster behind the proxies.
+    pub(crate) async fn start(&self, builder: Builder) -> anyhow::Result<Cluster> {
+        let cluster = self.configure(builder).strangers().start().await?;
+        *self.dir.lock().unwrap() = Some(cluster.dir().to_owned());
+        for (name, _, target) in &self.proxies {
+            *target.lock().unwrap() = Some(cluster.node(name).grpc.clone());
+        }
+        cluster.join().await?;
+        Ok(cluster)
+    }
+
+    /// Cut this frontend off from the others.
+    pub(crate) fn cut(&self, name: &str) {
+        self.cut.send_replace(Some(name.to_owned()));
+    }
+
+    /// Everybody reaches everybody again.
+    pub(crate) fn heal(&self) {
+        self.cut.send_replace(None);
+    }
+}
+
+#[derive(Clone)]
+struct Proxy {
+    name: String,
+    target: Arc<Mutex<Option<String>>>,
+    cut: watch::Receiver<Option<String>>,
+    dir: Arc<Mutex<Option<PathBuf>>>,
+}
+
+impl Proxy {
+    async fn run(self, listener: TcpListener) {
+        while let Ok((client, _)) = listener.accept().await {
+            let proxy = self.clone();
+            // A connection that breaks is what this is for.
+            tokio::spawn(async move { proxy.serve(client).await.ok() });
+        }
+    }
+
+    async fn serve(mut self, mut client: TcpStream) -> Outcome {
+        let (port, dir) = (client.peer_addr()?.port(), self.dir.lock().unwrap().clone());
+        let from = tokio::task::spawn_blocking(move || dir.and_then(|dir| frontend_with(port, &dir))).await?;
+        let target = self.target.lock().unwrap().clone().context("no target yet")?;
+        let mut server = TcpStream::connect(target).await?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let (mut up, mut down) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+        loop {
+            if self.is_cut(from.as_deref()) {
+                // Nothing passes until the cut heals; then this connection is over.
+                while self.is_cut(from.as_deref()) {
+                    self.cut.changed().await?;
+                }
+                return Ok(());
+            }
+            tokio::select! {
+                read = client.read(&mut up) => match read? {
+                    0 => return Ok(()),
+                    bytes if !self.is_cut(from.as_deref()) => server.write_all(&up[..bytes]).await?,
+                    _ => {}
+                },
+                read = server.read(&mut down) => match read? {
+                    0 => return Ok(()),
+                    bytes if !self.is_cut(from.as_deref()) => client.write_all(&down[..bytes]).await?,
+                    _ => {}
+                },
+                changed = self.cut.changed() => changed?,
+            }
+        }
+    }
+
+    /// Whether the frontend that connected and the one behind this proxy are cut off from each other.
+    fn is_cut(&self, from: Option<&str>) -> bool {
+        let cut = self.cut.borrow();
+        match (cut.as_deref(), from) {
+            (Some(cut), Some(from)) => from != self.name && (cut == from || cut == self.name),
+            _ => false,
+        }
+    }
+}
+
+/// The name of the frontend of the cluster in `dir` that has a socket with this local port.
+fn frontend_with(port: u16, dir: &Path) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    let inode = table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let local = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
+        (local == port).then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+    })?;
+    let wanted = format!("socket:[{inode}]");
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Ok(command) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
+        let config = command.split('\0').map(Path::new).find(|part| part.parent() == Some(dir));
+        let Some(name) = config.and_then(|config| config.file_stem()?.to_str()).filter(|name| name.starts_with("fe-"))
+        else {
+            continue;
+        };
+        let Ok(files) = std::fs::read_dir(entry.path().join("fd")) else { continue };
+        if files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link == Path::new(&wanted))) {
+            return Some(name.to_owned());
+        }
+    }
+    None
+}
