@@ -119,6 +119,12 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::AlterSystem(AlterSystem::DropBroker { .. } | AlterSystem::DropAllBroker(_)) => {
             "ALTER SYSTEM DROP BROKER"
         }
+        Statement::AlterSystem(AlterSystem::AddFollower(_) | AlterSystem::AddObserver(_)) => {
+            "ALTER SYSTEM ADD FOLLOWER"
+        }
+        Statement::AlterSystem(AlterSystem::DropFollower(_) | AlterSystem::DropObserver(_)) => {
+            "ALTER SYSTEM DROP FOLLOWER"
+        }
         Statement::AlterSystem(AlterSystem::ModifyBroker { .. }) => "ALTER SYSTEM MODIFY BROKER",
         Statement::AlterRepository { .. } => "ALTER REPOSITORY",
         Statement::CreateRepository(_) => "CREATE REPOSITORY",

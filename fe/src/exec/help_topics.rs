@@ -7,14 +7,16 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 67] = files![
+pub(super) static FILES: [&str; 69] = files![
     "admin-set-frontend-config",
     "admin-show-frontend-config",
     "alter-repository",
     "alter-system-add-backend",
     "alter-system-add-broker",
+    "alter-system-add-follower",
     "alter-system-drop-backend",
     "alter-system-drop-broker",
+    "alter-system-drop-follower",
     "alter-system-modify-broker",
     "alter-table",
     "alter-user",

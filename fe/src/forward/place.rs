@@ -17,9 +17,11 @@ pub(super) enum Place {
 
 pub(super) fn of(statement: &Statement) -> Place {
     match statement {
-        Statement::Set(_) | Statement::Transaction | Statement::Kill { .. } | Statement::SetFrontendConfig(_) => {
-            Place::Here
-        }
+        Statement::Set(_)
+        | Statement::Transaction
+        | Statement::Kill { .. }
+        | Statement::SetFrontendConfig(_)
+        | Statement::Help(_) => Place::Here,
         // What names no table needs no catalog: drivers ask for variables before anything else.
         Statement::Query(sql) if !sql.to_ascii_uppercase().contains("FROM") => Place::Here,
         Statement::Use(_) | Statement::Describe(_) | Statement::Query(_) => Place::Reader,
