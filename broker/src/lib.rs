@@ -4,10 +4,11 @@
 //! memory they need, and counts them. Killing it loses the streams that pass through it and nothing else: an object
 //! that was not complete is not visible, and its sender tries again here or at another broker.
 //!
-//! Modules, bottom to top: `config`, `limits`, `metrics` | `stores`, `admission`, `pace` | `receive` | `service`, `http`.
+//! Modules, bottom to top: `config`, `limits`, `metrics`, `fence` | `stores`, `admission`, `pace` | `receive` | `service`, `http`.
 
 pub mod admission;
 pub mod config;
+pub mod fence;
 pub mod http;
 pub mod limits;
 pub mod metrics;

@@ -6,6 +6,7 @@
 //! A request whose sender waits for it says how patient that is; it ends in time, with the cause that the storage gave.
 
 use crate::admission::Admission;
+use crate::fence::Fences;
 use crate::limits::{READ_STREAM_BYTES, SMALLEST_WRITE_BYTES, WRITE_STREAM_BYTES};
 use crate::metrics::{InFlight, Metrics};
 use crate::pace::Pace;
@@ -39,6 +40,7 @@ pub struct Service {
     reads: Admission,
     writes: Admission,
     parts: Budget,
+    fences: Fences,
     started_ms: u64,
 }
 
@@ -57,10 +59,12 @@ impl Service {
     /// Serve `stores`, within `memory` and at `pace`.
     pub fn new(stores: Arc<Stores>, metrics: Metrics, pace: Pace, memory: Memory) -> Service {
         let Memory { reads, writes, parts } = memory;
-        Service { stores, metrics, pace: Arc::new(pace), reads, writes, parts, started_ms: now_ms() }
+        let (pace, fences) = (Arc::new(pace), Fences::default());
+        Service { stores, metrics, pace, reads, writes, parts, fences, started_ms: now_ms() }
     }
 
     fn store(&self, spec: Option<v1::StorageSpec>) -> Result<Arc<dyn Store>> {
+        self.fences.admit(spec.as_ref())?;
         let limits = self.pace.of(spec.as_ref().and_then(|spec| spec.limit.as_ref()));
         Ok(Arc::new(Limited::new(self.stores.get(spec, Instant::now())?, limits)))
     }
@@ -101,9 +105,10 @@ impl Service {
 
     async fn write_body(self, put: Incoming) -> Result<ObjectInfo> {
         let Incoming { open, messages, ready, permit: _permit } = put;
-        let store = self.store(open.storage)?;
+        let store = self.store(open.storage.clone())?;
         let received = self.metrics.received.clone();
         let body = receive::body(messages, ready, move |bytes| received.inc_by(bytes));
+        let body = self.fences.guarded(body, open.storage.as_ref());
         let length_hint = (open.length_hint > 0).then_some(open.length_hint);
         store.put(&open.path, body, PutOptions { create_new: open.create_new, length_hint }).await
     }
@@ -241,7 +246,12 @@ impl Broker for Service {
     type WriteStream = BoxStream<'static, Result<v1::WriteAnswer, Status>>;
 
     async fn ping(&self, request: Request<v1::PingRequest>) -> Answer<v1::PingReply> {
-        self.pace.hear(request.get_ref());
+        let ping = request.get_ref();
+        if ping.term > 0 {
+            let mark = v1::LeaderMark { cluster_id: ping.cluster_id.clone(), term: ping.term };
+            self.fences.check(&mark).map_err(|error| to_status(&error))?;
+        }
+        self.pace.hear(ping);
         let budgets = [self.reads.budget(), self.writes.budget(), &self.parts];
         Ok(Response::new(v1::PingReply {
             start_time_ms: self.started_ms,

@@ -24,9 +24,9 @@ pub const MAX_FRONTENDS: usize = 64;
 /// Largest id of a frontend: ids of frontends are the lower bits of the term that backends and brokers see.
 pub const MAX_FRONTEND_ID: u64 = (1 << FRONTEND_ID_BITS) - 1;
 /// Bits of the id of a frontend.
-pub const FRONTEND_ID_BITS: u32 = 16;
-/// Answers of statements that are kept for when a statement is sent again.
-pub const MAX_KEPT_REQUESTS: usize = 4_096;
+pub const FRONTEND_ID_BITS: u32 = 12;
+/// Answers of statements that are kept for when a statement is sent again: as many as come while one waits for a leader.
+pub const MAX_KEPT_REQUESTS: usize = 16_384;
 /// For how long they are kept, milliseconds.
 pub const KEEP_REQUESTS_MS: u64 = 10 * 60 * 1_000;
 /// Brokers of a cluster, over all names.
@@ -54,8 +54,8 @@ pub const MAX_TEXT_BYTES: usize = 64 << 10;
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two signs of life of the leader.
 pub const HEARTBEAT: Duration = Duration::from_millis(150);
-/// A follower that heard nothing of the leader for twice the first of these, or up to the sum of both (each follower has a
-/// time of its own), stands for election.
+/// When a follower heard nothing of the leader for the second of these, it waits for a time of its own between the two, then
+/// stands for election.
 pub const ELECTION_AFTER: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
 /// A leader that heard nothing of a majority for so long stops leading.
 pub const STEP_DOWN_AFTER: Duration = Duration::from_millis(1_500);

@@ -2,7 +2,8 @@
 //!
 //! A broker that was just added is pinged at once. One failed ping makes it dead, one good one alive; the text of the
 //! failure stays for SHOW BROKER. The leader's pings carry how fast bytes may pass, so that a broker knows it again soon
-//! after it started; when an operator changes that, all are pinged at once.
+//! after it started; when an operator changes that, or another frontend leads, all are pinged at once. They also carry the term of
+//! the leader: a broker refuses what an earlier one still wants to write.
 
 use super::hub::Hub;
 use crate::catalog::cluster::{Access, BrokerGroup};
@@ -128,7 +129,7 @@ pub(super) async fn supervise(meta: Meta, hub: Arc<Hub>, shutdown: Shutdown) {
         hub.rates.lead(leading.leading.then_some(leading.term));
         let now = meta.view(|state| {
             let limits: Vec<_> = state.repositories.values().map(|one| (one.id, one.limits)).collect();
-            (leading.leading, limits, state.brokers.clone())
+            (leading, limits, state.brokers.clone())
         });
         if known.as_ref() != Some(&now) {
             pingers.follow(&now.2);
@@ -215,9 +216,11 @@ impl Pinger {
         }
     }
 
-    /// What to say: limits only when this frontend leads.
+    /// What to say: term and limits only when this frontend leads.
     fn request(&self, state: &State) -> PingRequest {
-        let mut request = PingRequest { cluster_id: state.cluster_id.clone(), ..PingRequest::default() };
+        let leadership = *self.meta.leadership().borrow();
+        let term = if leadership.leading { leadership.term } else { 0 };
+        let mut request = PingRequest { cluster_id: state.cluster_id.clone(), term, ..PingRequest::default() };
         let (name, address) = &self.name;
         if !self.hub.rates.leads() {
             return request;

@@ -55,6 +55,8 @@ pub const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Backends {
     hub: Arc<Hub>,
+    /// Whether anybody follows the catalog.
+    connected: bool,
 }
 
 /// Start talking to the backends and brokers of the catalog; ends with `shutdown`.
@@ -63,7 +65,7 @@ pub fn start(meta: Meta, config: Arc<Config>, shutdown: Shutdown) -> Backends {
     shutdown.spawn(control::supervise(meta.clone(), Arc::clone(&hub), shutdown.clone()));
     shutdown.spawn(reconcile::follow(meta.clone(), Arc::clone(&hub), shutdown.clone()));
     shutdown.spawn(brokers::supervise(meta.clone(), Arc::clone(&hub), shutdown.clone()));
-    let backends = Backends { hub };
+    let backends = Backends { hub, connected: true };
     shutdown.spawn(health::follow(meta, backends.clone(), shutdown.clone()));
     backends
 }
@@ -71,7 +73,7 @@ pub fn start(meta: Meta, config: Arc<Config>, shutdown: Shutdown) -> Backends {
 impl Backends {
     /// Knows no backend and never will: for tests of what stands above.
     pub fn disconnected(config: Arc<Config>) -> Backends {
-        Backends { hub: Arc::new(Hub::new(config)) }
+        Backends { hub: Arc::new(Hub::new(config)), connected: false }
     }
 
     /// What a backend last said about itself; `None` while it was never tried.
@@ -118,12 +120,14 @@ impl Backends {
         self.hub.registry.sums(tablets)
     }
 
-    /// Wait, at most this long, until every backend of the catalog was reached or could not be: a leader that is new has
-    /// heard of none.
-    pub async fn acquainted(&self, limit: Duration) {
+    /// Wait, at most this long, until each of these was reached or could not be: a leader that is new has heard of none.
+    pub async fn acquainted(&self, backends: &[BackendId], limit: Duration) {
+        if !self.connected {
+            return;
+        }
         let mut changes = self.hub.registry.changes();
         let wait = async {
-            while self.hub.registry.has_untried() {
+            while self.hub.registry.has_untried(backends) {
                 if changes.changed().await.is_err() {
                     return;
                 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bits of a version that count; those above are the term.
-const COUNT_BITS: u32 = 32;
+const COUNT_BITS: u32 = 20;
 
 /// What was said last, by key.
 #[derive(Debug, Default)]

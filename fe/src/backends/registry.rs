@@ -305,9 +305,11 @@ impl Registry {
         }
     }
 
-    /// Whether a backend was neither reached yet nor found away.
-    pub fn has_untried(&self) -> bool {
-        self.known().values().any(|known| !known.status.alive && known.status.failures == 0)
+    /// Whether one of these was neither reached yet nor found away.
+    pub fn has_untried(&self, backends: &[BackendId]) -> bool {
+        let known = self.known();
+        let untried = |known: &Known| !known.status.alive && known.status.failures == 0;
+        backends.iter().any(|backend| known.get(backend).is_none_or(untried))
     }
 
     /// All backends.

@@ -1,8 +1,8 @@
 //! Who may do what: the one table of statements and the privileges they need.
 //!
-//! A statement is checked once, by the frontend that took it, before it runs or is sent on to the leader. Rights are looked
-//! up for every statement, so that GRANT, REVOKE and DROP USER act on sessions that are open. What a statement reads by way
-//! of the query engine is checked where its tables are pinned (`query::pin`), and lists leave out what the user may not see.
+//! A statement is checked by the frontend that took it, before it runs or is sent on to the leader, which looks once more.
+//! Rights are looked up for every statement, so that GRANT, REVOKE and DROP USER act on sessions that are open. What a
+//! statement reads by way of the query engine is checked where its tables are pinned (`query::pin`), and lists leave out what the user may not see.
 
 use crate::account::{AccountName, Grantee, Privilege, Rights, Scope, Who};
 use crate::error::{self, Error, Result, database_denied, privilege_needed, table_denied};

@@ -6,6 +6,7 @@ use crate::exec::{self, Answer, Context, Session};
 use crate::meta::command::Outcome;
 use crate::raft::{Leader, Request};
 use crate::sql::ast::Statement;
+use coffer_proto::ids::BackendId;
 
 /// How long the first statements of a new leader wait until its backends answered.
 const ACQUAINTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -18,7 +19,8 @@ pub(super) async fn run(context: &Context, session: &mut Session, request: &str,
     if context.meta.leader() != Leader::Here {
         return Tried::NotBegun(Error::not_leader("this frontend does not lead"));
     }
-    context.backends.acquainted(ACQUAINTED_WITHIN).await;
+    let backends: Vec<BackendId> = context.meta.view(|state| state.backends.keys().copied().collect());
+    context.backends.acquainted(&backends, ACQUAINTED_WITHIN).await;
     if !super::place::is_repeatable(&statement) {
         return end(exec::execute(context, session, statement).await);
     }

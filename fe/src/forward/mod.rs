@@ -20,7 +20,7 @@ pub use hints::follow;
 pub use service::service;
 
 use crate::error::{Error, Result};
-use crate::exec::{self, Answer, Context, Session};
+use crate::exec::{self, Answer, Context, Session, privilege};
 use crate::limits;
 use crate::raft::Leader;
 use crate::sql::ast::Statement;
@@ -56,12 +56,22 @@ pub async fn use_database(context: &Context, session: &mut Session, name: &str) 
     run(context, session, "", Statement::Use(name.to_owned())).await.map(drop)
 }
 
+/// A statement is checked where it was taken. The right that is missing may be one that this frontend has not heard of yet.
+async fn allowed(context: &Context, session: &Session, statement: &Statement) -> Result<()> {
+    if privilege::check(context, session, statement).is_ok() {
+        return Ok(());
+    }
+    context.meta.barrier().await?;
+    privilege::check(context, session, statement)
+}
+
 async fn at_leader(context: &Context, session: &mut Session, text: &str, statement: Statement) -> Result<Answer> {
+    allowed(context, session, &statement).await?;
     let repeatable = place::is_repeatable(&statement);
     // The same statement again after an unclear end is the same request.
     let earlier = session.unclear.take().filter(|(unclear, _)| repeatable && unclear == text);
     let request = earlier.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |(_, request)| request);
-    let deadline = Instant::now() + limits::LEADER_WAIT;
+    let mut deadline = Instant::now() + limits::LEADER_WAIT;
     let mut statement = Some(statement);
     let mut lost = None;
     loop {
@@ -77,7 +87,10 @@ async fn at_leader(context: &Context, session: &mut Session, text: &str, stateme
             Tried::Answered(answer) => return answer,
             Tried::NotBegun(error) => error,
             Tried::Lost(error) if repeatable => {
-                lost = Some(error.clone());
+                // A statement may have run for long before its leader was lost.
+                if lost.replace(error.clone()).is_none() {
+                    deadline = Instant::now() + limits::LEADER_WAIT;
+                }
                 error
             }
             Tried::Lost(error) => return Err(unclear(&error, false)),

@@ -18,7 +18,7 @@ use tonic::Streaming;
 /// Send it to frontend `id` at `address`.
 pub(super) async fn run(
     context: &Context,
-    session: &Session,
+    session: &mut Session,
     text: &str,
     (request, id, address): (&str, NodeId, &str),
 ) -> Tried {
@@ -47,7 +47,7 @@ pub(super) async fn run(
     let answer = async {
         let replies = client.forward(message).await.map_err(|status| from_status(&status, &peer));
         match replies {
-            Ok(replies) => read(replies.into_inner(), &peer).await,
+            Ok(replies) => read(replies.into_inner(), (&peer, &mut session.database)).await,
             // Nothing was connected, so nothing was sent.
             Err(error) if refused(&error) => Tried::NotBegun(error),
             Err(error) => failed(error),
@@ -78,7 +78,10 @@ async fn replaced(context: &Context, id: NodeId) {
     }
 }
 
-async fn read(mut replies: Streaming<v1::ForwardReply>, peer: &str) -> Tried {
+async fn read(
+    mut replies: Streaming<v1::ForwardReply>,
+    (peer, database): (&str, &mut Option<String>),
+) -> Tried {
     let mut set: Option<RowSet> = None;
     loop {
         let kind = match replies.message().await {
@@ -93,6 +96,9 @@ async fn read(mut replies: Streaming<v1::ForwardReply>, peer: &str) -> Tried {
         };
         match kind {
             Some(Kind::Done(done)) => {
+                if done.left_database {
+                    *database = None;
+                }
                 let done = Done { affected: done.affected, warnings: done.warnings, info: done.info };
                 return Tried::Answered(Ok(Answer::Done(done)));
             }

@@ -33,19 +33,22 @@ pub struct Service {
 }
 
 impl Service {
-    async fn execute(&self, request: v1::ForwardRequest) -> Tried {
+    /// How it ended, and whether the session is in no database any more.
+    async fn execute(&self, request: v1::ForwardRequest) -> (Tried, bool) {
         if self.context.meta.leader() != Leader::Here {
-            return Tried::NotBegun(Error::not_leader("this frontend does not lead"));
+            return (Tried::NotBegun(Error::not_leader("this frontend does not lead")), false);
         }
         let statement = match sql::parse(&request.statement) {
             Ok(statement) => statement,
-            Err(error) => return Tried::Answered(Err(error)),
+            Err(error) => return (Tried::Answered(Err(error)), false),
         };
         let mut session = Session::new(request.connection, request.user, request.host);
+        let had_database = request.database.is_some();
         session.database = request.database;
         session.account = request.account;
         session.variables = request.variables.into_iter().collect();
-        here::run(&self.context, &mut session, &request.request_id, statement).await
+        let tried = here::run(&self.context, &mut session, &request.request_id, statement).await;
+        (tried, had_database && session.database.is_none())
     }
 }
 
@@ -53,8 +56,8 @@ fn told(error: &Error, not_begun: bool) -> Kind {
     Kind::Error(v1::ForwardError { error: Some(to_wire(error)), number: u32::from(error.number()), not_begun })
 }
 
-fn done(done: crate::exec::Done) -> Kind {
-    Kind::Done(v1::ForwardDone { affected: done.affected, warnings: done.warnings, info: done.info })
+fn done(done: crate::exec::Done, left_database: bool) -> Kind {
+    Kind::Done(v1::ForwardDone { affected: done.affected, warnings: done.warnings, info: done.info, left_database })
 }
 
 fn rows(set: RowSet) -> Vec<Kind> {
@@ -71,11 +74,11 @@ fn rows(set: RowSet) -> Vec<Kind> {
 }
 
 /// An answer as messages; rows of a query as text.
-async fn replies(tried: Tried) -> Vec<Kind> {
+async fn replies((tried, left_database): (Tried, bool)) -> Vec<Kind> {
     match tried {
         Tried::NotBegun(error) => vec![told(&error, true)],
         Tried::Lost(error) | Tried::Answered(Err(error)) => vec![told(&error, false)],
-        Tried::Answered(Ok(Answer::Done(answer))) => vec![done(answer)],
+        Tried::Answered(Ok(Answer::Done(answer))) => vec![done(answer, left_database)],
         Tried::Answered(Ok(Answer::Rows(set))) => rows(set),
         Tried::Answered(Ok(Answer::Stream(query))) => match collect(query).await {
             Ok(set) => rows(set),

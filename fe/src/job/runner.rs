@@ -105,10 +105,11 @@ impl Runner {
     }
 
     async fn open(&self, repository: RepositoryId) -> Result<Repository> {
-        let (spec, name) = self.storage(repository, None, 0)?;
+        let (mut spec, name) = self.storage(repository, None, 0)?;
         let access = LocalAccess { roots: self.config.local_roots.clone(), conf_dir: self.config.conf_dir.clone() };
-        // A leader that was frozen must not write by what it remembers.
+        // A leader that was frozen must not write by what it remembers; brokers refuse it when it freezes after this.
         self.meta.barrier().await?;
+        spec.leader = Some(self.meta.mark()?);
         Repository::open(coffer_store::open(&spec, &access)?, &name).await
     }
 

@@ -4,10 +4,13 @@ use crate::error::{Error, Result};
 use crate::raft::{Leader, Meta};
 use coffer_proto::channel::MAX_MESSAGE_BYTES;
 use coffer_proto::v1::frontend_client::FrontendClient;
-use tonic::Request;
+use std::time::Duration;
+use tonic::{Extensions, Request};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 
+/// How long the leader may take, when who asked did not say.
+const LEADER_WITHIN: Duration = Duration::from_secs(60);
 /// Marks what was passed on.
 const PASSED_ON: &str = "coffer-passed-on";
 
@@ -28,7 +31,11 @@ pub(super) fn leader<T>(meta: &Meta, request: &Request<T>) -> Result<Option<Fron
 
 /// The request as it is passed on.
 pub(super) fn marked<T>(request: Request<T>) -> Request<T> {
-    let mut marked = Request::new(request.into_inner());
+    let (metadata, _, message) = request.into_parts();
+    let mut marked = Request::from_parts(metadata, Extensions::default(), message);
+    if marked.metadata().get("grpc-timeout").is_none() {
+        marked.set_timeout(LEADER_WITHIN);
+    }
     marked.metadata_mut().insert(PASSED_ON, MetadataValue::from_static("1"));
     marked
 }
@@ -41,7 +48,10 @@ mod tests {
     fn the_leader_passes_nothing_on_and_a_mark_stays() {
         let meta = Meta::in_memory();
         assert!(leader(&meta, &Request::new(1)).unwrap().is_none());
-        let marked = marked(Request::new(1));
+        let mut request = Request::new(1);
+        request.metadata_mut().insert("own", MetadataValue::from_static("x"));
+        let marked = marked(request);
+        assert!(marked.metadata().get("own").is_some() && marked.metadata().get("grpc-timeout").is_some());
         assert!(marked.metadata().get(PASSED_ON).is_some());
         assert!(leader(&meta, &marked).unwrap().is_none());
     }

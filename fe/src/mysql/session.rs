@@ -231,6 +231,7 @@ impl coffer_mysql::Session for Conversation {
 
     async fn reset(&mut self) -> std::result::Result<(), ServerError> {
         self.session.variables.clear();
+        self.session.unclear = None;
         self.session.warnings.clear();
         self.session.error = None;
         Ok(())

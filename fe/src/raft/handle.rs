@@ -15,6 +15,7 @@ use crate::limits;
 use crate::meta::apply::apply;
 use crate::meta::command::{Command, Outcome};
 use crate::meta::state::State;
+use coffer_proto::v1::LeaderMark;
 use coffer_stdx::time::now_ms;
 use openraft::BasicNode;
 use openraft::error::{ClientWriteError, RaftError};
@@ -171,6 +172,15 @@ impl Meta {
             Some((id, address)) if id != self.node_id => Leader::At(id, address),
             _ => Leader::Unknown,
         }
+    }
+
+    /// What marks requests to brokers as those of the leader; `NotLeader` when this frontend is not it.
+    pub fn mark(&self) -> Result<LeaderMark> {
+        let leadership = *self.leadership.borrow();
+        if !leadership.leading {
+            return Err(Error::not_leader("this frontend does not lead any more"));
+        }
+        Ok(LeaderMark { cluster_id: self.view(|state| state.cluster_id.clone()), term: leadership.term })
     }
 
     /// The id of this frontend in Raft.

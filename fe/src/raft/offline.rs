@@ -146,7 +146,9 @@ pub fn import(dir: &Path, image_file: &Path, address: &str) -> Result<Offline> {
         )));
     }
     let last = meta.last_log_id.ok_or_else(|| Error::invalid("the image is of a frontend that had nothing"))?;
-    let id = meta.last_membership.nodes().map(|(id, _)| *id).max().unwrap_or(0) + 1;
+    // An id that nobody has or had: whoever was dropped must not take it for its own.
+    let known = meta.last_membership.nodes().map(|(id, _)| *id).chain(state.frontends.keys().copied()).max();
+    let id = state.next_frontend.max(known.unwrap_or(0) + 1);
     alone(&mut meta, &mut state, id, address);
     // The identity last: without it the directory is nobody's, and the import can be repeated.
     snapshot::Store::open(&dir.join("snapshot"))?.0.replace(&meta, &state)?;

@@ -20,6 +20,9 @@ use tonic::{Response, Status};
 /// Channels kept; addresses of frontends rarely change.
 const MAX_CHANNELS: usize = 4 * crate::limits::MAX_FRONTENDS;
 
+/// What a frontend is told that was dropped. No other refusal ends its process.
+pub(super) const DROPPED: &str = "was dropped from cluster";
+
 /// Between complaints about refusals.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -131,7 +134,7 @@ impl Peers {
             Err(_) => Err(Error::timeout(format!("{peer}: no answer within {} ms", limit.as_millis()))),
         };
         match answered.as_ref().err().map(|error| (error.kind(), error)) {
-            Some((ErrorKind::Denied, error)) => {
+            Some((ErrorKind::Denied, error)) if error.message().contains(DROPPED) => {
                 self.inner.expelled.send_replace(Some(error.clone()));
             }
             Some((ErrorKind::Conflict | ErrorKind::Invalid, error)) => self.complain(address, error),
@@ -201,8 +204,11 @@ mod tests {
         let limit = Duration::from_secs(10);
         peers.answer(("h:1", limit), answer(Error::conflict("other cluster"))).await.unwrap_err();
         assert!(peers.inner.expelled.borrow().is_none());
-        peers.answer(("h:1", limit), answer(Error::denied("frontend 7 was dropped"))).await.unwrap_err();
-        assert_eq!(peers.expelled().await.message(), "frontend 7 was dropped");
+        peers.answer(("h:1", limit), answer(Error::denied("no certificate"))).await.unwrap_err();
+        assert!(peers.inner.expelled.borrow().is_none());
+        let dropped = format!("frontend 7 {DROPPED} c");
+        peers.answer(("h:1", limit), answer(Error::denied(dropped.as_str()))).await.unwrap_err();
+        assert_eq!(peers.expelled().await.message(), dropped);
         let late = peers.answer(("h:1", Duration::ZERO), std::future::pending::<Result<Response<()>, Status>>()).await;
         assert_eq!(late.unwrap_err().message(), "frontend h:1: no answer within 0 ms");
     }

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::handle::{Leader, Meta};
 use super::network::{AppendMeta, PieceMeta, entries};
 use super::opening::Opening;
+use super::peers::DROPPED;
 use super::types::{LogId, NodeId};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -56,7 +57,7 @@ pub fn check(meta: &Meta, peer: Option<&v1::PeerHead>) -> Result<()> {
     }
     if meta.view(|state| state.was_dropped(peer.from)) {
         return Err(Error::denied(format!(
-            "frontend {} was dropped from cluster {own}; to bring it back, ALTER SYSTEM ADD FOLLOWER or ADD OBSERVER again \
+            "frontend {} {DROPPED} {own}; to bring it back, ALTER SYSTEM ADD FOLLOWER or ADD OBSERVER again \
              and start it with --helper and an empty metadata directory",
             peer.from
         )));

@@ -141,3 +141,58 @@ async fn jobs_go_on_when_the_leader_is_cut_off() -> Outcome {
         if soak() { (&BACKUP, &RESTORE) } else { (&BACKUP[3..6], &RESTORE[3..6]) };
     run(Fault::Cut, backups, restores).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_wakes_late_writes_nothing() -> Outcome {
+    let stage = Stage::new().await?;
+    let held = stage.hold.join("UPLOAD_INFO");
+    std::fs::write(&held, "")?;
+    let leader = stage.cluster.leader().await?;
+    let (show, mut sql) = ("SHOW BACKUP FROM d", others(&stage.cluster, leader));
+    sql.run("BACKUP SNAPSHOT d.late TO r ON (t)").await?;
+    in_state(&mut sql, show, "UPLOAD_INFO").await?;
+    // It sleeps just before the write that would make the backup one.
+    leader.pause()?;
+    replaced(&stage.cluster, leader).await?;
+    let mut sql = others(&stage.cluster, leader);
+    sql.run("CANCEL BACKUP FROM d").await?;
+    let end = sql.job_end(show).await?;
+    assert_eq!(end.get("State"), "CANCELLED", "{end:?}");
+    let repository = stage.cluster.repos().join("r");
+    eventually("nothing of the backup is left", READY_LIMIT, || async {
+        let left = files_of(&repository, "__ss_late")?;
+        anyhow::ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+    .await?;
+    std::fs::remove_file(&held)?;
+    leader.resume()?;
+    stage.cluster.until_alive().await?;
+    // It knows by now that another leads; what it did before that would have left traces.
+    eventually("it follows", READY_LIMIT, || async {
+        let rows = Sql::new(&leader.mysql).query(show).await?;
+        anyhow::ensure!(rows.last().is_some_and(|row| row.get("State") == "CANCELLED"), "{rows:?}");
+        Ok(())
+    })
+    .await?;
+    assert_eq!(files_of(&repository, "__ss_late")?, Vec::<PathBuf>::new());
+    stage.cluster.sql().run("BACKUP SNAPSHOT d.late TO r ON (t)").await?;
+    stage.cluster.sql().job_finished(show).await.map(|_| ())
+}
+
+/// Files below a directory whose path contains these words.
+fn files_of(dir: &std::path::Path, words: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => open.push(path),
+                false if path.to_string_lossy().contains(words) => found.push(path),
+                false => {}
+            }
+        }
+    }
+    Ok(found)
+}

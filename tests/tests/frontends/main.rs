@@ -9,6 +9,7 @@ mod jobs;
 mod linear;
 mod members;
 mod proxy;
+mod recovery;
 
 /// Whether the long version was asked for.
 fn soak() -> bool {

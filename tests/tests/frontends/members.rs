@@ -7,7 +7,8 @@ use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
 use coffer_tests::{Cluster, Node, Outcome, Sql, eventually};
 
-fn at(node: &Node) -> Sql {
+/// A session with this frontend.
+pub(crate) fn at(node: &Node) -> Sql {
     Sql::new(&node.mysql)
 }
 
@@ -168,7 +169,7 @@ async fn until(node: &Node, good: impl Fn(&str) -> bool) -> Outcome {
 }
 
 /// Wait until the process ended by itself and said why.
-async fn stopped_because(node: &Node, words: &[&str]) -> Outcome {
+pub(crate) async fn stopped_because(node: &Node, words: &[&str]) -> Outcome {
     let status =
         eventually("it stops by itself", READY_LIMIT, || async { node.exited().context("it still runs") }).await?;
     assert_eq!(status.code(), Some(1), "{}", node.log_tail());

@@ -36,6 +36,7 @@ const ENDPOINTS: [&str; 5] = ["s3.endpoint", "AWS_ENDPOINT", "bos_endpoint", "fs
 fn store(context: &Context, repository: &Repository) -> Result<Arc<dyn Store>> {
     let mut spec = context.meta.view(|state| context.backends.storage(state, repository, (&context.config.host, 0)))?;
     spec.patience_ms = PATIENCE_MS;
+    spec.leader = Some(context.meta.mark()?);
     coffer_store::open(
         &spec,
         &LocalAccess { roots: context.config.local_roots.clone(), conf_dir: context.config.conf_dir.clone() },
