@@ -129,13 +129,13 @@ impl Driver {
         let mut applied = self.runner.meta.applied();
         let mut changes = self.runner.backends.changes();
         loop {
-            let (meta, job) = (&self.runner.meta, self.job);
-            hold::wait(&self.runner.config.job_hold_dir, || meta.view(|state| hold::name_of(state, job))).await;
+            self.held(hold::BEFORE).await;
             applied.borrow_and_update();
             changes.borrow_and_update();
             let facts = self.facts();
             let Some((actions, seen)) = self.plan(&facts) else { return };
             let Some(wake_ms) = self.carry_out(actions, seen).await else { continue };
+            self.held(hold::BEGUN).await;
             let (meta, job) = (self.runner.meta.clone(), self.job);
             let moved_on = move || meta.view(|state| stamp(state, job)) != Some(seen);
             let sleep = Duration::from_millis(wake_ms.saturating_sub(self.runner.clock.now_ms()));
@@ -151,6 +151,11 @@ impl Driver {
                 () = tokio::time::sleep(sleep) => (),
             }
         }
+    }
+
+    async fn held(&self, when: &str) {
+        let (meta, job) = (&self.runner.meta, self.job);
+        hold::wait(&self.runner.config.job_hold_dir, when, || meta.view(|state| hold::name_of(state, job))).await;
     }
 
     /// `None` when the job needs no driver any more.
