@@ -55,6 +55,35 @@ async fn any_frontend_takes_any_statement() -> Outcome {
     let mut local = at(frontends[2]);
     local.run("SET enable_strong_consistency_read = 0").await?;
     assert_eq!(local.scalar("SELECT count(*) FROM d0.t").await?, "201");
+    rights_hold_everywhere(&frontends).await?;
+    the_session_goes_along(frontends[2]).await
+}
+
+/// What is granted and taken at one frontend counts for the next statement at any.
+async fn rights_hold_everywhere(frontends: &[&Node]) -> Outcome {
+    let mut root = at(frontends[0]);
+    root.run("CREATE USER eve IDENTIFIED BY 'x'").await?;
+    let mut sessions: Vec<Sql> = frontends.iter().map(|node| at(node).as_user("eve", "x")).collect();
+    for (n, eve) in sessions.iter_mut().enumerate() {
+        let create = format!("CREATE DATABASE of_eve_{n}");
+        assert_eq!(eve.error(&create).await?.code, 1044);
+        root.run(&format!("GRANT CREATE_PRIV ON of_eve_{n}.* TO eve")).await?;
+        eve.run(&create).await?;
+        root.run(&format!("REVOKE CREATE_PRIV ON of_eve_{n}.* FROM eve")).await?;
+        assert_eq!(eve.error(&create).await?.code, 1044);
+    }
+    Ok(())
+}
+
+/// A statement that ran at the leader leaves the session as if it had run here.
+async fn the_session_goes_along(node: &Node) -> Outcome {
+    let mut sql = at(node);
+    sql.run("CREATE DATABASE passing").await?;
+    sql.run("USE passing").await?;
+    sql.run(&create("t", 1, 1)).await?;
+    sql.run("DROP DATABASE passing").await?;
+    let nowhere = sql.error("SELECT count(*) FROM t").await?;
+    assert_eq!(nowhere.code, 1046, "{nowhere:?}");
     Ok(())
 }
 
