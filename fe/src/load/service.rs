@@ -82,6 +82,7 @@ impl Frontend for Service {
         if let Some(mut leader) = self.elsewhere(&request)? {
             return leader.finish_load(marked(request)).await;
         }
+        self.loads.newest().await.map_err(|error| to_status(&error))?;
         let request = request.into_inner();
         let visible = self.loads.finish(&request).await.map_err(|error| to_status(&error))?;
         tracing::info!(transaction = request.transaction_id, rows = request.rows, visible, "load committed");
@@ -92,6 +93,7 @@ impl Frontend for Service {
         if let Some(mut leader) = self.elsewhere(&request)? {
             return leader.abort_load(marked(request)).await;
         }
+        self.loads.newest().await.map_err(|error| to_status(&error))?;
         let request = request.into_inner();
         let id = TransactionId(request.transaction_id);
         self.loads.abort(id, &request.reason).await.map_err(|error| to_status(&error))?;
