@@ -32,7 +32,7 @@ pub(super) async fn follow(meta: Meta, hub: Arc<Hub>, shutdown: Shutdown) {
 async fn run(meta: Meta, hub: Arc<Hub>) {
     let mut applied = meta.applied();
     let leadership = meta.leadership();
-    let backends = Backends { hub: Arc::clone(&hub) };
+    let backends = Backends { hub: Arc::clone(&hub), connected: true };
     let mut last = 0;
     loop {
         tokio::select! {
