@@ -78,10 +78,7 @@ async fn replaced(context: &Context, id: NodeId) {
     }
 }
 
-async fn read(
-    mut replies: Streaming<v1::ForwardReply>,
-    (peer, database): (&str, &mut Option<String>),
-) -> Tried {
+async fn read(mut replies: Streaming<v1::ForwardReply>, (peer, database): (&str, &mut Option<String>)) -> Tried {
     let mut set: Option<RowSet> = None;
     loop {
         let kind = match replies.message().await {

@@ -5,9 +5,9 @@ use crate::raft::{Leader, Meta};
 use coffer_proto::channel::MAX_MESSAGE_BYTES;
 use coffer_proto::v1::frontend_client::FrontendClient;
 use std::time::Duration;
-use tonic::{Extensions, Request};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
+use tonic::{Extensions, Request};
 
 /// How long the leader may take, when who asked did not say.
 const LEADER_WITHIN: Duration = Duration::from_secs(60);
