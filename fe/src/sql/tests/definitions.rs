@@ -273,6 +273,13 @@ fn the_cluster() {
             system(AlterSystem::DropBroker { name: "b".to_owned(), addresses: names(&["h:8000"]) }),
         ),
         ("alter system drop all broker b", system(AlterSystem::DropAllBroker("b".to_owned()))),
+        (
+            "alter system add follower 'h:9010', 'i:9010'",
+            system(AlterSystem::AddFollower(names(&["h:9010", "i:9010"]))),
+        ),
+        ("alter system add observer 'h:9010'", system(AlterSystem::AddObserver(names(&["h:9010"])))),
+        ("alter system drop follower 'h:9010'", system(AlterSystem::DropFollower(names(&["h:9010"])))),
+        ("alter system drop observer 'h:9010'", system(AlterSystem::DropObserver(names(&["h:9010"])))),
     ]);
     for address in ["h", "h:", ":1", "h:0", "h:65536", "h:+1", "h:x", "a b:1", "::1:9050", "[x]:1", "10001"] {
         let error = bad(&format!("alter system add backend '{address}'"));
@@ -292,8 +299,7 @@ fn the_cluster() {
     ]);
     not_supported(&[
         "alter system decommission backend 'h:1'",
-        "alter system add follower 'h:1'",
-        "alter system drop observer 'h:1'",
+        "alter system rename c",
         "alter system modify backend 'h:1' set ('a'='b')",
         "alter system add backend 'h:1' properties ('tag.location'='a')",
         "admin show replica status from t",
