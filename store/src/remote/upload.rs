@@ -29,7 +29,7 @@ struct Shared {
 }
 
 enum Step {
-    Open(OpenWrite, oneshot::Receiver<()>),
+    Open(Box<OpenWrite>, oneshot::Receiver<()>),
     Body(oneshot::Receiver<()>),
     Chunks { body: ByteStream, offset: u64, whole: u32 },
     End,
@@ -60,7 +60,7 @@ impl Upload {
         ready: oneshot::Receiver<()>,
     ) -> impl Stream<Item = WriteObject> + Send + 'static {
         let messages = Messages { shared: Arc::clone(&self.shared), given_up: self.given_up.token().clone() };
-        stream::unfold((Step::Open(open, ready), messages), |(step, messages)| async move {
+        stream::unfold((Step::Open(Box::new(open), ready), messages), |(step, messages)| async move {
             messages.next(step).await.map(|(message, step)| (message, (step, messages)))
         })
     }
@@ -75,7 +75,7 @@ struct Messages {
 impl Messages {
     async fn next(&self, step: Step) -> Option<(WriteObject, Step)> {
         let (mut body, offset, whole) = match step {
-            Step::Open(open, ready) => return Some((message(Kind::Open(open)), Step::Body(ready))),
+            Step::Open(open, ready) => return Some((message(Kind::Open(*open)), Step::Body(ready))),
             Step::Body(ready) => {
                 ready.await.ok()?;
                 (with(&self.shared, |shared| shared.body.take())?, 0, 0)

@@ -8,14 +8,29 @@ use anyhow::Context;
 use coffer_tests::cluster::Builder;
 use coffer_tests::{Cluster, Outcome};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+/// The way to one frontend.
+struct Way {
+    name: String,
+    address: String,
+    target: Target,
+}
+
+/// Where a proxy leads to, when that is known.
+type Target = Arc<Mutex<Option<String>>>;
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these locks.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The proxies of one cluster.
 pub(crate) struct Network {
-    proxies: Vec<(String, String, Arc<Mutex<Option<String>>>)>,
+    ways: Vec<Way>,
     cut: watch::Sender<Option<String>>,
     dir: Arc<Mutex<Option<PathBuf>>>,
 }
@@ -24,22 +39,22 @@ impl Network {
     /// Proxies for this many frontends.
     pub(crate) async fn new(frontends: usize) -> anyhow::Result<Network> {
         let (cut, dir) = (watch::Sender::new(None), Arc::new(Mutex::new(None)));
-        let mut proxies = Vec::new();
+        let mut ways = Vec::new();
         for n in 1..=frontends {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?.to_string();
-            let target = Arc::new(Mutex::new(None));
+            let target = Target::default();
             let proxy =
                 Proxy { name: format!("fe-{n}"), target: target.clone(), cut: cut.subscribe(), dir: dir.clone() };
-            proxies.push((proxy.name.clone(), address, target));
+            ways.push(Way { name: proxy.name.clone(), address, target });
             tokio::spawn(proxy.run(listener));
         }
-        Ok(Network { proxies, cut, dir })
+        Ok(Network { ways, cut, dir })
     }
 
     /// Have the frontends advertise the proxies.
     pub(crate) fn configure(&self, mut builder: Builder) -> Builder {
-        for (name, address, _) in &self.proxies {
+        for Way { name, address, .. } in &self.ways {
             builder = builder.config(name, &format!("grpc_advertise = \"{address}\""));
         }
         builder
@@ -48,9 +63,9 @@ impl Network {
     /// Start a cluster behind the proxies.
     pub(crate) async fn start(&self, builder: Builder) -> anyhow::Result<Cluster> {
         let cluster = self.configure(builder).strangers().start().await?;
-        *self.dir.lock().unwrap() = Some(cluster.dir().to_owned());
-        for (name, _, target) in &self.proxies {
-            *target.lock().unwrap() = Some(cluster.node(name).grpc.clone());
+        *locked(&self.dir) = Some(cluster.dir().to_owned());
+        for Way { name, target, .. } in &self.ways {
+            *locked(target) = Some(cluster.node(name).grpc.clone());
         }
         cluster.join().await?;
         Ok(cluster)
@@ -70,7 +85,7 @@ impl Network {
 #[derive(Clone)]
 struct Proxy {
     name: String,
-    target: Arc<Mutex<Option<String>>>,
+    target: Target,
     cut: watch::Receiver<Option<String>>,
     dir: Arc<Mutex<Option<PathBuf>>>,
 }
@@ -85,9 +100,9 @@ impl Proxy {
     }
 
     async fn serve(mut self, mut client: TcpStream) -> Outcome {
-        let (port, dir) = (client.peer_addr()?.port(), self.dir.lock().unwrap().clone());
+        let (port, dir) = (client.peer_addr()?.port(), locked(&self.dir).clone());
         let from = tokio::task::spawn_blocking(move || dir.and_then(|dir| frontend_with(port, &dir))).await?;
-        let target = self.target.lock().unwrap().clone().context("no target yet")?;
+        let target = locked(&self.target).clone().context("no target yet")?;
         let mut server = TcpStream::connect(target).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
