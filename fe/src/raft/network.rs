@@ -163,7 +163,7 @@ fn body(entries: &[Entry]) -> Result<Body> {
 pub(super) fn entries(body: &[u8]) -> Result<Vec<Entry>> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines
-        .map(|line| serde_json::from_slice(line))
+        .map(serde_json::from_slice)
         .collect::<Result<_, _>>()
         .map_err(|error| Error::invalid(format!("an entry of the metadata log cannot be read: {error}")))
 }
@@ -182,14 +182,12 @@ impl Connection {
         let covered = large.last;
         self.large = None;
         let answer = answer.unwrap_or_else(|error| Err(Error::unavailable(format!("a large message died: {error}"))));
-        Some(answer.map(|answered| {
-            answered.map(|answered| match answered {
-                AppendEntriesResponse::Success if covered < last => {
-                    AppendEntriesResponse::PartialSuccess(Some(covered))
-                }
-                other => other,
-            })
-        }))
+        Some(match answer {
+            Ok(Ok(AppendEntriesResponse::Success)) if covered < last => {
+                Ok(Ok(AppendEntriesResponse::PartialSuccess(Some(covered))))
+            }
+            other => other,
+        })
     }
 }
 
