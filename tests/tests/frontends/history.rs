@@ -5,14 +5,17 @@ use crate::faults::{Fault, replaced};
 use crate::linear::{Act, MAX_OPS, Op, is_linearizable};
 use crate::proxy::Network;
 use crate::soak;
-use coffer_tests::{Cluster, Outcome, Sql};
+use coffer_tests::cluster::READY_LIMIT;
+use coffer_tests::{Cluster, Outcome, Sql, eventually};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 const NAMES: u64 = 6;
 const CLIENTS: u64 = 4;
+/// Operations that make a history worth a look.
+const ENOUGH: usize = 40;
 const EXISTS: u16 = 1007;
 const MISSING: u16 = 1008;
 
@@ -20,7 +23,12 @@ const MISSING: u16 = 1008;
 type History = BTreeMap<u64, Vec<Op>>;
 
 /// One client, at one frontend first and at the others when that is gone.
-async fn client(number: u64, addresses: String, begun: Instant, stop: Arc<AtomicBool>) -> History {
+async fn client(
+    number: u64,
+    addresses: String,
+    begun: Instant,
+    (stop, done): (Arc<AtomicBool>, Arc<AtomicUsize>),
+) -> History {
     let mut random = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut sql = Sql::new(&addresses);
     let mut history = History::new();
@@ -44,6 +52,7 @@ async fn client(number: u64, addresses: String, begun: Instant, stop: Arc<Atomic
             },
         };
         let end = begun.elapsed().as_micros() as u64;
+        done.fetch_add(1, Ordering::Relaxed);
         let of_name = history.entry(name).or_default();
         if of_name.len() < MAX_OPS / CLIENTS as usize {
             of_name.push(Op { act, start, end });
@@ -77,12 +86,12 @@ async fn under(fault: Fault, frontends: usize) -> Outcome {
     let network = Network::new(frontends).await?;
     let cluster = network.start(Cluster::builder().frontends(frontends).backends(1).brokers(0)).await?;
     let addresses: Vec<String> = cluster.of("fe-").map(|node| node.mysql.clone()).collect();
-    let (begun, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let (begun, stop, done) = (Instant::now(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let mut own = addresses.clone();
             own.rotate_left(number as usize % addresses.len());
-            tokio::spawn(client(number + 1, own.join(","), begun, stop.clone()))
+            tokio::spawn(client(number + 1, own.join(","), begun, (stop.clone(), done.clone())))
         })
         .collect();
     for _ in 0..if soak() { 10 } else { 1 } {
@@ -91,6 +100,12 @@ async fn under(fault: Fault, frontends: usize) -> Outcome {
         replaced(&cluster, leader).await?;
         fault.undo(&cluster, leader, &network).await?;
     }
+    eventually("the clients have done enough", READY_LIMIT, || async {
+        let done = done.load(Ordering::Relaxed);
+        anyhow::ensure!(done >= ENOUGH, "{done} operations");
+        Ok(())
+    })
+    .await?;
     stop.store(true, Ordering::Relaxed);
     let mut all = History::new();
     for client in clients {
@@ -99,7 +114,7 @@ async fn under(fault: Fault, frontends: usize) -> Outcome {
         }
     }
     let count: usize = all.values().map(Vec::len).sum();
-    anyhow::ensure!(count >= 20, "only {count} operations: {all:?}");
+    anyhow::ensure!(count >= ENOUGH / 2, "only {count} operations: {all:?}");
     for (name, ops) in &mut all {
         ops.sort_by_key(|op| op.start);
         anyhow::ensure!(is_linearizable(ops), "n{name}: {ops:#?}");

@@ -100,8 +100,9 @@ impl Proxy {
     }
 
     async fn serve(mut self, mut client: TcpStream) -> Outcome {
-        let (port, dir) = (client.peer_addr()?.port(), locked(&self.dir).clone());
-        let from = tokio::task::spawn_blocking(move || dir.and_then(|dir| frontend_with(port, &dir))).await?;
+        let ports = (client.peer_addr()?.port(), client.local_addr()?.port());
+        let dir = locked(&self.dir).clone();
+        let from = tokio::task::spawn_blocking(move || dir.and_then(|dir| frontend_with(ports, &dir))).await?;
         let target = locked(&self.target).clone().context("no target yet")?;
         let mut server = TcpStream::connect(target).await?;
         client.set_nodelay(true)?;
@@ -141,14 +142,25 @@ impl Proxy {
     }
 }
 
-/// The name of the frontend of the cluster in `dir` that has a socket with this local port.
-fn frontend_with(port: u16, dir: &Path) -> Option<String> {
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let inode = table.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let local = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
-        (local == port).then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
-    })?;
+/// Reads of the table of sockets, which may miss one while others come and go.
+const TABLE_READS: usize = 10;
+
+/// The inode of the socket that connects these local ports; a local port alone may belong to several.
+fn inode_of(from: u16, to: u16) -> Option<String> {
+    let port = |field: &str| u16::from_str_radix(field.rsplit_once(':')?.1, 16).ok();
+    (0..TABLE_READS).find_map(|_| {
+        let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+        table.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let ends = (port(fields.get(1)?)?, port(fields.get(2)?)?);
+            (ends == (from, to)).then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+        })
+    })
+}
+
+/// The name of the frontend of the cluster in `dir` that connected from one local port to the other.
+fn frontend_with((from, to): (u16, u16), dir: &Path) -> Option<String> {
+    let inode = inode_of(from, to)?;
     let wanted = format!("socket:[{inode}]");
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
         let Ok(command) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
