@@ -43,9 +43,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use walk::{Depth, Walk};
 
-/// Bytes asked of a DataNode at once when there is memory for them, and when there is not: hdfs-native reads that far
-/// ahead of a slow reader.
-const PIECE_BYTES: u64 = 6 << 20;
+/// What hdfs-native holds of a block that it reads ahead of a slow reader: a hundred packets. A range is asked for at once
+/// when there is memory for that.
+const AHEAD_BYTES: u64 = 6 << 20;
+/// Bytes asked of a DataNode at once when there is not.
 const SMALL_PIECE_BYTES: u64 = 1 << 20;
 /// Chunks, one packet of HDFS each, that wait for a reader beyond that.
 const CHUNKS_AHEAD: usize = 4;
@@ -259,8 +260,8 @@ impl Store for HdfsStore {
         });
         let reader = opened.await?;
         let rest = body::clamp(range, reader.file_length() as u64);
-        let memory = self.pieces.try_take(PIECE_BYTES).filter(|_| rest.end - rest.start > SMALL_PIECE_BYTES);
-        let piece_bytes = if memory.is_some() { PIECE_BYTES } else { SMALL_PIECE_BYTES };
+        let memory = self.pieces.try_take(AHEAD_BYTES).filter(|_| rest.end - rest.start > SMALL_PIECE_BYTES);
+        let piece_bytes = if memory.is_some() { u64::MAX } else { SMALL_PIECE_BYTES };
         if rest.is_empty() {
             return Ok(stream::empty().boxed());
         }
