@@ -207,6 +207,61 @@ pub(crate) enum BenchCommand {
     Failover(FailoverArgs),
     /// Uploads and downloads to a storage, directly and through a broker, beside other tools.
     Store(StoreBenchArgs),
+    /// Backups and restores of many small and of few big tablets, beside other tools with the same files.
+    Backup(BackupBenchArgs),
+}
+
+/// `bench backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupBenchArgs {
+    /// Directory for the cluster and all files; made for this run and removed afterwards. Six times --big is needed.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// Where to, for instance s3://bucket/prefix; a folder of this run is made there, and removed.
+    #[arg(long)]
+    pub(crate) location: String,
+    /// A property of the location, key=value. May be repeated.
+    #[arg(long = "property", value_parser = key_value)]
+    pub(crate) properties: Vec<(String, String)>,
+    /// Without a broker.
+    #[arg(long)]
+    pub(crate) direct: bool,
+    /// Tablets with three small files each; 0 leaves that part out.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) tablets: u32,
+    /// Size of those files, about: bytes, or with KiB, MiB, GiB.
+    #[arg(long, default_value = "8KiB")]
+    pub(crate) file: Size,
+    /// Files of the same tablets that are hard-linked; 0 leaves that part out.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) links: u64,
+    /// Size of the table with big tablets, about; 0 leaves that part out.
+    #[arg(long, default_value = "2GiB")]
+    pub(crate) big: Size,
+    /// Its tablets.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) buckets: u32,
+    /// Transfers of other tools that take a number, for big tablets.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) streams: usize,
+    /// Other tools, by name and separated by commas. For S3: s5cmd, rclone, awscli, restic; for HDFS: hdfs, rclone.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
+    /// Where those are, before PATH. May be repeated.
+    #[arg(long)]
+    pub(crate) peers_dir: Vec<PathBuf>,
+    /// Number of backends.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) backends: u16,
+    /// How often everything but the loads is repeated; medians count.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Seconds that one job or one call of another tool may take.
+    #[arg(long, default_value_t = 1_800)]
+    pub(crate) limit: u64,
+    /// First of a run of consecutive ports; without it the standard ports.
+    #[arg(long)]
+    pub(crate) port_base: Option<u16>,
 }
 
 /// `bench store`.
@@ -248,7 +303,7 @@ pub(crate) struct StoreBenchArgs {
     /// Streams through the broker at once while its memory is watched; 0 for none.
     #[arg(long, default_value_t = 200)]
     pub(crate) many_streams: usize,
-    /// Other tools, by name and separated by commas. For S3: s5cmd, rclone, awscli; for HDFS: hdfs, rclone.
+    /// Other tools, by name and separated by commas. For S3: s5cmd, rclone, awscli, restic; for HDFS: hdfs, rclone.
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<String>,
     /// Where those are, before PATH. May be repeated.

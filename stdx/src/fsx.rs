@@ -9,9 +9,13 @@
 //! A crash at any point leaves either the old or the new content under each name, plus at most some `*.tmp`.
 
 use crate::error::{Context, Error, Result};
+use crate::shared_sync::SharedSync;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Suffix of files that are not yet in force; whoever opens a directory may remove them.
 pub const TMP_SUFFIX: &str = "tmp";
@@ -21,12 +25,29 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).context(|| format!("sync directory {}", dir.display()))
 }
 
-/// Sync everything written so far on the file system that holds `path`.
+/// Sync everything written so far on the file system that holds `path`. Those who ask at the same time share one sync.
 pub fn sync_filesystem(path: &Path) -> Result<()> {
     let file = File::open(path).context(|| format!("open {}", path.display()))?;
-    rustix::fs::syncfs(&file)
-        .map_err(std::io::Error::from)
-        .context(|| format!("sync file system of {}", path.display()))
+    let device = file.metadata().context(|| format!("look at {}", path.display()))?.dev();
+    shared(device).run(|| {
+        rustix::fs::syncfs(&file)
+            .map_err(std::io::Error::from)
+            .context(|| format!("sync file system of {}", path.display()))
+    })
+}
+
+/// Have the kernel begin to write a range of a file to the disk, so that the sync at the end finds less to do. A hint.
+pub fn begin_write_back(file: &File, offset: u64, bytes: u64) {
+    if let Some(bytes) = std::num::NonZeroU64::new(bytes) {
+        // Dirty pages are sent on their way before they may be forgotten; who ignores the advice has them synced later.
+        let _ = rustix::fs::fadvise(file, offset, Some(bytes), rustix::fs::Advice::DontNeed);
+    }
+}
+
+/// Those who sync a device. There are as many as there are disks.
+fn shared(device: u64) -> Arc<SharedSync> {
+    static DEVICES: Mutex<BTreeMap<u64, Arc<SharedSync>>> = Mutex::new(BTreeMap::new());
+    Arc::clone(DEVICES.lock().unwrap_or_else(PoisonError::into_inner).entry(device).or_default())
 }
 
 /// Create a directory and its parents; durable.

@@ -9,6 +9,7 @@ pub mod fsx;
 pub mod notify;
 pub mod retry;
 pub mod secret;
+mod shared_sync;
 pub mod shutdown;
 pub mod telemetry;
 pub mod testing;

@@ -159,3 +159,30 @@ async fn a_local_cluster_of_three_frontends_shows_its_leader() -> Outcome {
     assert!(local.status().await?.iter().all(|process| process["alive"] == true));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measurement_of_backups_runs_to_its_end_and_leaves_nothing() -> Outcome {
+    let local = Local::new()?;
+    let storage = local.dir.path().join("storage");
+    std::fs::create_dir(&storage)?;
+    let location = format!("file://{}", storage.display());
+    let small =
+        ["--tablets", "20", "--links", "80", "--big", "1MiB", "--buckets", "2", "--backends", "2", "--rounds", "2"];
+    let output = Command::new(program("cofferctl")?)
+        .args(["bench", "backup", "--location", &location, "--port-base", &local.port_base, "--dir"])
+        .arg(local.dir())
+        .args(small)
+        .output()
+        .await?;
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let lines =
+        ["BACKUP, 20 tablets", "RESTORE, 20 tablets", "BACKUP of 20 tablets / of 10", "RESTORE, big tablets", "cp -al"];
+    for line in lines {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(said.contains("table many: 60 files"), "{said}");
+    assert!(!local.dir().exists());
+    assert_eq!(std::fs::read_dir(&storage)?.count(), 0);
+    Ok(())
+}

@@ -217,3 +217,35 @@ async fn the_list_of_metrics_is_the_list_of_metrics() -> Outcome {
     assert!(listed == found, "docs/metrics.md is\n{}\nand should be\n{}", table(&listed), table(&found));
     Ok(())
 }
+
+/// The pages that name the tests of backup and restore: every named test is in the file that the page says.
+#[test]
+fn tests_that_pages_name_exist() -> Outcome {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let legend = std::fs::read_to_string(docs().join("backup-restore.md"))?;
+    // "`path` (*name*)"
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    for (before, name) in legend.split("(*").zip(legend.split("(*").skip(1)) {
+        let path = before.trim_end().trim_end_matches('`').rsplit('`').next().unwrap_or_default();
+        let name = name.split("*)").next().unwrap_or_default();
+        files.insert(name, std::fs::read_to_string(root.join(path)).with_context(|| path.to_owned())?);
+    }
+    anyhow::ensure!(files.len() >= 7, "{:?}", files.keys());
+    let mut named = 0;
+    for page in ["backup-restore.md", "known-pains.md"] {
+        let text = std::fs::read_to_string(docs().join(page))?;
+        for (name, code) in &files {
+            for rest in text.split(&format!("{name} `")).skip(1) {
+                let test = rest.split('`').next().unwrap_or_default();
+                let wanted = match test.strip_suffix("...") {
+                    Some(begun) => format!("fn {begun}"),
+                    None => format!("fn {test}("),
+                };
+                anyhow::ensure!(code.contains(&wanted), "{page}: there is no test `{test}` in {name}");
+                named += 1;
+            }
+        }
+    }
+    anyhow::ensure!(named > 40, "only {named} tests are named");
+    Ok(())
+}

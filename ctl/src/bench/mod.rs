@@ -4,6 +4,7 @@
 //! The files are warm in the page cache for every contender, and every time ends with the bytes durable: `cp` is
 //! followed by `sync`, a backup is FINISHED only when its files are synced.
 
+mod backup;
 mod catalog;
 mod ddl;
 mod failover;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
         Some(BenchCommand::Catalog(catalog)) => return catalog::run(catalog).await,
         Some(BenchCommand::Store(args)) => return store::run(args).await,
         Some(BenchCommand::Failover(failover)) => return failover::run(failover).await,
+        Some(BenchCommand::Backup(args)) => return backup::run(args).await,
         None => {}
     }
     let up = UpArgs {

@@ -7,7 +7,7 @@
 mod data;
 mod leg;
 mod ours;
-mod peers;
+pub(super) mod peers;
 mod streams;
 
 use crate::bench::median;
@@ -92,7 +92,8 @@ async fn measure(args: &StoreBenchArgs, dir: &Path) -> Result<()> {
     let through = open(args, address.as_slice(), dir)?;
     reachable(&through).await?;
     let mut legs = vec![Leg::ours("coffer", Arc::clone(&root)), Leg::ours("coffer-broker", Arc::clone(&through))];
-    for peer in peers::find(args)? {
+    let place = peers::Place { location: &args.location, properties: &args.properties, peers_dir: &args.peers_dir };
+    for peer in peers::find(&args.peers, &place)? {
         legs.push(Leg::peer(peer));
     }
     if args.files > 0 {

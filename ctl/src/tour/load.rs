@@ -57,12 +57,21 @@ impl Loader {
 
     /// Generate and load one part; returns the number of rows. `bar` advances by bytes sent.
     pub(crate) async fn load(&self, part: Part<'_>, bar: &ProgressBar) -> Result<u64> {
-        let target = self.target(part).await?;
+        let Part { table, scale, part: number, parts, label } = part;
+        let write = move |give: &mut dyn FnMut(Bytes) -> bool| table.write_part(scale, number, parts, give);
+        self.load_rows((table.name(), label), bar, write).await
+    }
+
+    /// Load the rows that `write` gives, which returns their number, into a table under a label.
+    pub(crate) async fn load_rows(
+        &self,
+        (table, label): (&str, &str),
+        bar: &ProgressBar,
+        write: impl FnOnce(&mut dyn FnMut(Bytes) -> bool) -> Result<u64> + Send + 'static,
+    ) -> Result<u64> {
+        let target = self.target(table, label).await?;
         let (sender, receiver) = mpsc::channel::<Bytes>(PIECES_AHEAD);
-        let Part { table, scale, part: number, parts, .. } = part;
-        let writer = tokio::task::spawn_blocking(move || {
-            table.write_part(scale, number, parts, |piece| sender.blocking_send(piece).is_ok())
-        });
+        let writer = tokio::task::spawn_blocking(move || write(&mut |piece| sender.blocking_send(piece).is_ok()));
         let bar = bar.clone();
         let pieces = futures::stream::unfold(receiver, move |mut receiver| {
             let bar = bar.clone();
@@ -72,27 +81,27 @@ impl Loader {
                 Some((Ok::<Bytes, std::io::Error>(piece), receiver))
             }
         });
-        let reply = self.request(&target, part.label).body(Body::wrap_stream(pieces)).send().await;
-        let reply = reply.map_err(|error| Error::unavailable(format!("load {}: {error:?}", part.label)))?;
+        let reply = self.request(&target, label).body(Body::wrap_stream(pieces)).send().await;
+        let reply = reply.map_err(|error| Error::unavailable(format!("load {label}: {error:?}")))?;
         let written = writer.await.map_err(|error| Error::bug(format!("generate rows: {error}")))??;
-        let loaded = self.check(part, reply).await?;
+        let loaded = check(label, reply).await?;
         if loaded != written {
-            return Err(Error::corrupt(format!("load {}: sent {written} rows, loaded {loaded}", part.label)));
+            return Err(Error::corrupt(format!("load {label}: sent {written} rows, loaded {loaded}")));
         }
         Ok(loaded)
     }
 
     /// The backend's URL.
-    async fn target(&self, part: Part<'_>) -> Result<String> {
-        let url = format!("http://{}/api/{}/{}/_stream_load", self.http, self.database, part.table.name());
-        let reply = self.request(&url, part.label).header("content-length", "0").send().await;
-        let reply = reply.map_err(|error| Error::unavailable(format!("load {}: {url}: {error}", part.label)))?;
+    async fn target(&self, table: &str, label: &str) -> Result<String> {
+        let url = format!("http://{}/api/{}/{table}/_stream_load", self.http, self.database);
+        let reply = self.request(&url, label).header("content-length", "0").send().await;
+        let reply = reply.map_err(|error| Error::unavailable(format!("load {label}: {url}: {error}")))?;
         let location = reply.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         match (reply.status(), location) {
             (StatusCode::TEMPORARY_REDIRECT, Some(location)) => Ok(location),
             (status, _) => {
                 let text = reply.text().await.unwrap_or_default();
-                Err(Error::unavailable(format!("load {}: {url} answered {status}: {text}", part.label)))
+                Err(Error::unavailable(format!("load {label}: {url} answered {status}: {text}")))
             }
         }
     }
@@ -101,18 +110,18 @@ impl Loader {
         let request = self.client.put(url).basic_auth(&self.user, Some(&self.password));
         request.header("label", label).header("column_separator", "|").header("format", "csv")
     }
+}
 
-    async fn check(&self, part: Part<'_>, reply: reqwest::Response) -> Result<u64> {
-        let status = reply.status();
-        let text = reply.text().await.map_err(|error| Error::unavailable(format!("load {}: {error}", part.label)))?;
-        let answer: Answer = serde_json::from_str(&text)
-            .map_err(|_| Error::unavailable(format!("load {}: {status}: {text}", part.label)))?;
-        if answer.status != "Success" || answer.number_filtered_rows > 0 {
-            return Err(Error::conflict(format!(
-                "load {}: {}, {} rows filtered: {}",
-                part.label, answer.status, answer.number_filtered_rows, answer.message
-            )));
-        }
-        Ok(answer.number_loaded_rows)
+async fn check(label: &str, reply: reqwest::Response) -> Result<u64> {
+    let status = reply.status();
+    let text = reply.text().await.map_err(|error| Error::unavailable(format!("load {label}: {error}")))?;
+    let answer: Answer =
+        serde_json::from_str(&text).map_err(|_| Error::unavailable(format!("load {label}: {status}: {text}")))?;
+    if answer.status != "Success" || answer.number_filtered_rows > 0 {
+        return Err(Error::conflict(format!(
+            "load {label}: {}, {} rows filtered: {}",
+            answer.status, answer.number_filtered_rows, answer.message
+        )));
     }
+    Ok(answer.number_loaded_rows)
 }

@@ -178,7 +178,8 @@ pub(crate) async fn ensure_repository<'a>(session: &mut Session, place: &Place, 
     Ok(name)
 }
 
-fn quoted(text: &str) -> String {
+/// For a string between double quotes.
+pub(crate) fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 

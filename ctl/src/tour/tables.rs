@@ -101,16 +101,24 @@ impl Table {
 
     /// The CREATE TABLE statement.
     pub(crate) fn create(self, database: &str, buckets: u32, replicas: usize) -> String {
+        let partitions = format!("\nPARTITION BY RANGE({}) (\n  {}\n)", self.date(), self.partitions());
+        self.create_with(database, &partitions, buckets, replicas)
+    }
+
+    /// The same without partitions.
+    pub(crate) fn create_whole(self, database: &str, buckets: u32, replicas: usize) -> String {
+        self.create_with(database, "", buckets, replicas)
+    }
+
+    fn create_with(self, database: &str, partitions: &str, buckets: u32, replicas: usize) -> String {
         let columns: Vec<String> =
             self.columns().iter().map(|(name, kind)| format!("{name} {kind} NOT NULL")).collect();
         format!(
-            "CREATE TABLE {database}.{} (\n  {}\n)\nDUPLICATE KEY({key})\nPARTITION BY RANGE({date}) (\n  {}\n)\n\
+            "CREATE TABLE {database}.{} (\n  {}\n)\nDUPLICATE KEY({key}){partitions}\n\
              DISTRIBUTED BY HASH({key}) BUCKETS {buckets}\nPROPERTIES (\"replication_num\" = \"{replicas}\")",
             self.name(),
             columns.join(",\n  "),
-            self.partitions(),
             key = self.key(),
-            date = self.date(),
         )
     }
 

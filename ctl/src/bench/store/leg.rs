@@ -61,6 +61,9 @@ impl Leg {
 
     /// Carry the files into `folder` below the location; how long it took.
     pub(crate) async fn upload(&self, load: &Load, folder: &str) -> Result<Duration> {
+        if let Leg::Peer(peer) = self {
+            peer.prepare(folder).await?;
+        }
         let begun = Instant::now();
         match self {
             Leg::Ours { store, .. } => ours::upload(store, load, folder).await?,

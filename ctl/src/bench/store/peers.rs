@@ -4,7 +4,6 @@ mod hdfs;
 mod s3;
 
 use super::leg::Load;
-use crate::cli::StoreBenchArgs;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -23,6 +22,17 @@ pub(crate) enum Way {
 /// The arguments of one call.
 type Arguments = fn(call: &Call<'_>) -> Vec<String>;
 
+/// The storage, and where programs are looked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The location.
+    pub(crate) location: &'a str,
+    /// Its properties.
+    pub(crate) properties: &'a [(String, String)],
+    /// Where programs are looked for, before PATH.
+    pub(crate) peers_dir: &'a [PathBuf],
+}
+
 /// Another program.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -33,6 +43,8 @@ pub(crate) struct Peer {
     environment: Vec<(String, String)>,
     /// The location as it writes it.
     location: String,
+    /// A call before the first upload to a folder.
+    prepare: Option<Arguments>,
     arguments: Arguments,
 }
 
@@ -47,9 +59,9 @@ struct Call<'a> {
 }
 
 /// The wanted peers for the location's kind of storage.
-pub(crate) fn find(args: &StoreBenchArgs) -> Result<Vec<Peer>> {
+pub(crate) fn find(names: &[String], args: &Place<'_>) -> Result<Vec<Peer>> {
     let scheme = args.location.split("://").next().unwrap_or_default();
-    args.peers
+    names
         .iter()
         .filter(|name| !name.is_empty())
         .map(|name| match scheme {
@@ -61,15 +73,17 @@ pub(crate) fn find(args: &StoreBenchArgs) -> Result<Vec<Peer>> {
 }
 
 /// A program in `--peers-dir`, else on PATH.
-fn program(name: &str, args: &StoreBenchArgs) -> Result<PathBuf> {
+fn program(name: &str, args: &Place<'_>) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = args.peers_dir.iter().cloned().chain(std::env::split_paths(&path));
-    dirs.map(|dir| dir.join(name)).find(|file| file.is_file()).ok_or_else(|| {
+    let found = dirs.map(|dir| dir.join(name)).find(|file| file.is_file()).ok_or_else(|| {
         Error::not_found(format!(
             "program {name} is not there: tests/servers/peers DIR installs those of Python, tests/servers/hdfs up --dir DIR \
              makes hdfs; --peers-dir DIR/bin"
         ))
-    })
+    })?;
+    // It is called in another directory.
+    std::path::absolute(&found).context(|| found.display().to_string())
 }
 
 /// rclone takes the storage from its environment, so that a call is the same for each.
@@ -95,10 +109,25 @@ impl Peer {
         self.call(Way::Down, target, folder, load.streams).await
     }
 
-    async fn call(&self, way: Way, local: &Path, folder: &str, streams: usize) -> Result<()> {
-        let call = Call { way, local, remote: format!("{}/{folder}", self.location), streams };
+    /// What must be there before the first upload to a folder; not part of what is measured.
+    pub(crate) async fn prepare(&self, folder: &str) -> Result<()> {
+        match self.prepare {
+            Some(arguments) => self.run(arguments, Way::Up, Path::new("."), (folder, 1)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Carry what is in the directory `local` to `folder`, or back.
+    pub(crate) async fn call(&self, way: Way, local: &Path, folder: &str, streams: usize) -> Result<()> {
+        self.run(self.arguments, way, local, (folder, streams)).await
+    }
+
+    async fn run(&self, arguments: Arguments, way: Way, local: &Path, (folder, streams): (&str, usize)) -> Result<()> {
+        let local = std::path::absolute(local).context(|| local.display().to_string())?;
+        let call = Call { way, local: &local, remote: format!("{}/{folder}", self.location), streams };
         let mut command = Command::new(&self.program);
-        command.args((self.arguments)(&call)).envs(self.environment.iter().cloned());
+        // Those that keep paths as they are given see short ones.
+        command.args(arguments(&call)).envs(self.environment.iter().cloned()).current_dir(&local);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let output = command.output().await.context(|| format!("run {}", self.program.display()))?;
         if output.status.success() {

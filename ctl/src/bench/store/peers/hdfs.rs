@@ -1,10 +1,9 @@
 //! Hadoop's command line and rclone against an HDFS location.
 
-use super::{Call, Peer, Way, program};
-use crate::cli::StoreBenchArgs;
+use super::{Call, Peer, Place, Way, program};
 use coffer_stdx::{Error, Result};
 
-pub(super) fn peer(name: &str, args: &StoreBenchArgs) -> Result<Peer> {
+pub(super) fn peer(name: &str, args: &Place<'_>) -> Result<Peer> {
     let rest = args.location.trim_start_matches("hdfs://").trim_end_matches('/');
     let (namenode, folder) = rest.split_once('/').unwrap_or((rest, ""));
     if !namenode.contains(':') {
@@ -26,7 +25,7 @@ pub(super) fn peer(name: &str, args: &StoreBenchArgs) -> Result<Peer> {
     };
     let environment = environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let location = location.trim_end_matches('/').to_owned();
-    Ok(Peer { name: name.to_owned(), program: program(name, args)?, environment, location, arguments })
+    Ok(Peer { name: name.to_owned(), program: program(name, args)?, environment, location, prepare: None, arguments })
 }
 
 /// `-t` is cut to twice the processors by the program itself.
