@@ -23,6 +23,9 @@ struct Times {
     down: Vec<Duration>,
 }
 
+/// One way of the two.
+type Of = fn(&Times) -> &Vec<Duration>;
+
 /// Load, measure, report.
 pub(super) async fn measure(stage: &mut Stage<'_>) -> Result<()> {
     let tree = load(stage).await?;
@@ -78,8 +81,7 @@ async fn load(stage: &mut Stage<'_>) -> Result<Tree> {
 fn report(stage: &mut Stage<'_>, ours: &Times, theirs: &[Times], tree: &Tree) {
     let size = (tree.bytes, tree.files);
     let names: Vec<String> = stage.peers.iter().map(|peer| peer.name.clone()).collect();
-    let ways: [(&str, fn(&Times) -> &Vec<Duration>, &str); 2] =
-        [("up", |times| &times.up, "BACKUP"), ("down", |times| &times.down, "RESTORE")];
+    let ways: [(&str, Of, &str); 2] = [("up", |times| &times.up, "BACKUP"), ("down", |times| &times.down, "RESTORE")];
     for (way, of, statement) in ways {
         stage.report.time(&format!("{statement}, big tablets"), of(ours), size);
         for (name, times) in names.iter().zip(theirs) {
