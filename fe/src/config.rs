@@ -7,13 +7,16 @@ use coffer_stdx::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Options that ADMIN SET FRONTEND CONFIG changes while the frontend runs.
-pub const MUTABLE: [&str; 6] = [
+pub const MUTABLE: [&str; 9] = [
+    "catalog_trash_expire_second",
     "default_buckets",
     "default_replication_num",
+    "dynamic_partition_check_interval_seconds",
+    "dynamic_partition_enable",
     "job_timeout_s",
     "label_keep_s",
     "load_timeout_s",
@@ -43,6 +46,29 @@ impl Live {
 
     fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// A switch that may change while it is used.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Flag(AtomicBool);
+
+impl Flag {
+    /// With this value.
+    pub fn new(value: bool) -> Flag {
+        Flag(AtomicBool::new(value))
+    }
+
+    /// The value now.
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for Flag {
+    fn clone(&self) -> Flag {
+        Flag::new(self.get())
     }
 }
 
@@ -111,6 +137,14 @@ pub struct Config {
     /// Default 86400.
     pub job_timeout_s: Live,
 
+    /// What was dropped without FORCE, and what a restore replaced, can be brought back for so long, seconds.
+    /// Default 86400.
+    pub catalog_trash_expire_second: Live,
+    /// Whether dynamic partitions are made and dropped. Default true.
+    pub dynamic_partition_enable: Flag,
+    /// How often each table with dynamic partitions is looked at, seconds. Default 600.
+    pub dynamic_partition_check_interval_seconds: Live,
+
     /// Print databases in BackupObjs as `default_cluster:db`, as old scripts expect. Default false.
     pub show_default_cluster: bool,
 
@@ -153,6 +187,9 @@ impl Default for Config {
             publish_timeout_ms: Live::new(30_000),
             label_keep_s: Live::new(3 * 86_400),
             job_timeout_s: Live::new(86_400),
+            catalog_trash_expire_second: Live::new(86_400),
+            dynamic_partition_enable: Flag::new(true),
+            dynamic_partition_check_interval_seconds: Live::new(600),
             show_default_cluster: false,
             repository_check_s: 60,
             job_hold_dir: PathBuf::new(),
@@ -205,6 +242,9 @@ impl Config {
         if [&self.load_timeout_s, &self.label_keep_s, &self.job_timeout_s].iter().any(|seconds| seconds.get() == 0) {
             return wrong("load_timeout_s, label_keep_s, job_timeout_s", "must be at least 1");
         }
+        if self.dynamic_partition_check_interval_seconds.get() == 0 {
+            return wrong("dynamic_partition_check_interval_seconds", "must be at least 1");
+        }
         if self.repository_check_s == 0 {
             return wrong("repository_check_s", "must be at least 1");
         }
@@ -216,7 +256,18 @@ impl Config {
 
     /// Change one of [`MUTABLE`]; whether the whole is good then is for [`Config::check`].
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        if key == "dynamic_partition_enable" {
+            let value = match value.trim().to_ascii_lowercase().as_str() {
+                "true" => true,
+                "false" => false,
+                _ => return Err(Error::invalid(format!("option '{key}': '{value}' is neither true nor false"))),
+            };
+            self.dynamic_partition_enable.0.store(value, Ordering::Relaxed);
+            return Ok(());
+        }
         let option = match key {
+            "catalog_trash_expire_second" => &self.catalog_trash_expire_second,
+            "dynamic_partition_check_interval_seconds" => &self.dynamic_partition_check_interval_seconds,
             "default_buckets" => &self.default_buckets,
             "default_replication_num" => &self.default_replication_num,
             "job_timeout_s" => &self.job_timeout_s,
@@ -288,8 +339,11 @@ mod tests {
     fn some_options_change_while_they_are_used() {
         let config = Config::default();
         for key in MUTABLE {
-            config.set(key, " 7 ").unwrap();
+            let value = if key == "dynamic_partition_enable" { " False " } else { " 7 " };
+            config.set(key, value).unwrap();
         }
+        assert!(!config.clone().dynamic_partition_enable.get());
+        assert!(config.set("dynamic_partition_enable", "7").unwrap_err().message().contains("neither"));
         assert_eq!((config.default_buckets.get_u32(), config.clone().label_keep_s.get()), (7, 7));
         assert!(config.set("default_buckets", "many").unwrap_err().message().contains("'many' is no number"));
         assert!(config.set("host", "h").unwrap_err().message().contains("'host' cannot be changed"));

@@ -28,6 +28,9 @@ pub mod number {
     pub const BAD_TABLE_NAME: u16 = 1103;
     pub const NO_COLUMNS: u16 = 1113;
     pub const TOO_MANY_FAILURES: u16 = 1129;
+    pub const NO_PARTITION: u16 = 1507;
+    pub const SAME_PARTITION: u16 = 1517;
+    pub const NOT_OF_THAT_KIND: u16 = 1347;
     pub const NO_SUCH_GRANT: u16 = 1141;
     pub const TABLE_DENIED: u16 = 1142;
     pub const BAD_COLUMN_NAME: u16 = 1166;

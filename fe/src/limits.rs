@@ -11,6 +11,10 @@ pub const MAX_TABLES_PER_DATABASE: usize = 100_000;
 pub const MAX_COLUMNS: usize = 4_096;
 /// Partitions of one table.
 pub const MAX_PARTITIONS_PER_TABLE: usize = 20_000;
+/// Partitions of one dynamic table that are wanted at a time.
+pub const MAX_DYNAMIC_PARTITIONS: i64 = 20_000;
+/// Things of one kind, place and name in the recycle bin; of more the oldest are gone.
+pub const MAX_NAMESAKES_IN_BIN: usize = 3;
 /// Buckets of one partition.
 pub const MAX_BUCKETS: u32 = 10_000;
 /// Tablets of one CREATE TABLE or TRUNCATE.

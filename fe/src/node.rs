@@ -106,9 +106,11 @@ fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> 
     let engine = Engine::new(meta.clone(), backends.clone(), &config)?;
     let jobs = job::start(meta.clone(), backends.clone(), Arc::clone(&config), shutdown.clone());
     shutdown.spawn(raft::membership::supervise(meta.clone(), shutdown.clone()));
-    let (processes, started_ms) = (Processes::default(), now_ms());
-    let context = Context { meta, backends, loads, engine, jobs, login, audit, config, processes, started_ms };
+    let (processes, started_ms, dynamics) = (Processes::default(), now_ms(), crate::exec::dynamic::Dynamics::default());
+    let context =
+        Context { meta, backends, loads, engine, jobs, login, audit, config, dynamics, processes, started_ms };
     shutdown.spawn(forward::follow(context.clone(), shutdown.clone()));
+    shutdown.spawn(crate::exec::dynamic::scheduler::run(context.clone(), shutdown.clone()));
     Ok(Parts { context, metrics })
 }
 

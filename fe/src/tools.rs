@@ -94,6 +94,7 @@ fn dump(offline: &Offline, out: &mut impl Write) -> Result<()> {
         transactions: Map::new(),
         backups: Map::new(),
         restores: Map::new(),
+        bin: Map::new(),
         ..state.clone()
     };
     write!(out, "{{\n\"about\": {},\n\"core\": {},\n\"databases\": [", offline.about(), shown(&core)?)?;

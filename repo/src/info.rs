@@ -1,8 +1,8 @@
 //! `__repo_info` (what a repository is) and `__info_` (what a snapshot is, and the commit of it). JSON, UTF-8.
 
-use crate::check_version;
 use crate::checksum::Checksum;
 use crate::layout::PackPrefix;
+use crate::{FORMAT_VERSION, check_version};
 use coffer_stdx::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ impl RepositoryInfo {
 
     /// Read and check. `path` is for error texts.
     pub fn parse(bytes: &[u8], path: &str) -> Result<RepositoryInfo> {
-        let info: RepositoryInfo = parse_json(bytes, path)?;
+        let info: RepositoryInfo = parse_json(bytes, path, FORMAT_VERSION)?;
         if info.check != info.expected_check() {
             return Err(Error::corrupt(format!("'{path}' does not match the BLAKE3 inside it")));
         }
@@ -89,6 +89,9 @@ pub struct SnapshotInfo {
     pub content: Content,
     /// In name order.
     pub tables: Vec<TableSummary>,
+    /// In name order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<ViewSummary>,
     /// The catalog objects.
     pub meta: MetaRef,
     /// The manifest parts: together they list every tablet once, except those that never took a row (version 1).
@@ -111,6 +114,15 @@ pub struct TableSummary {
     pub name: String,
     /// In id order.
     pub partitions: Vec<PartitionSummary>,
+}
+
+/// A view of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewSummary {
+    /// Id.
+    pub id: u64,
+    /// Name.
+    pub name: String,
 }
 
 /// A partition of a snapshot.
@@ -173,11 +185,11 @@ struct Versioned {
     format: u32,
 }
 
-/// Read JSON of a version we know. `path` is for error texts.
-pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &str) -> Result<T> {
+/// Read JSON of a version up to `newest`. `path` is for error texts.
+pub(crate) fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &str, newest: u32) -> Result<T> {
     let broken = |error: serde_json::Error| Error::corrupt(format!("'{path}' cannot be read: {error}"));
     let versioned: Versioned = serde_json::from_slice(bytes).map_err(broken)?;
-    check_version(versioned.format, &format!("'{path}'"))?;
+    check_version(versioned.format, newest, &format!("'{path}'"))?;
     serde_json::from_slice(bytes).map_err(broken)
 }
 

@@ -36,27 +36,33 @@ mod writer;
 
 pub use body::{PackBody, PackFile};
 pub use checksum::Checksum;
-pub use info::{Content, ManifestRef, MetaRef, PartitionSummary, RepositoryInfo, SnapshotInfo, TableSummary, Totals};
+pub use info::{
+    Content, ManifestRef, MetaRef, PartitionSummary, RepositoryInfo, SnapshotInfo, TableSummary, Totals, ViewSummary,
+};
 pub use layout::{Layout, PackId, PackPrefix, SnapshotId};
 pub use manifest::{FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
 pub use manifest_reader::ManifestReader;
-pub use meta::{PartitionMeta, SnapshotMeta, TableMeta};
+pub use meta::{PartitionMeta, SnapshotMeta, TableMeta, ViewMeta};
 pub use places::repositories_at;
 pub use removal::Removed;
 pub use repository::{Opened, Repository};
 pub use snapshots::{Inspected, SnapshotEntry, SnapshotStatus};
 
-/// The version of everything written here. Readers take this and older ones, and refuse newer ones by name.
+/// The version of everything written here but snapshots that need [`SNAPSHOT_VERSION`]. Readers take this and older ones,
+/// and refuse newer ones by name.
 pub const FORMAT_VERSION: u32 = 1;
+/// The version of the info and the meta of a snapshot with tables whose rows with equal keys become one. Others are
+/// written as [`FORMAT_VERSION`] says, so that older readers take them.
+pub const SNAPSHOT_VERSION: u32 = 2;
 
-/// Refuse what a newer Coffer wrote. `what` names the object.
-fn check_version(found: u32, what: &str) -> coffer_stdx::Result<()> {
+/// Refuse what a newer Coffer wrote; `newest` is what this one reads, `what` names the object.
+fn check_version(found: u32, newest: u32, what: &str) -> coffer_stdx::Result<()> {
     if found == 0 {
         return Err(coffer_stdx::Error::corrupt(format!("{what}: format version 0 does not exist")));
     }
-    if found > FORMAT_VERSION {
+    if found > newest {
         return Err(coffer_stdx::Error::not_supported(format!(
-            "{what} has repository format version {found}; this Coffer reads up to version {FORMAT_VERSION}: use a Coffer that \
+            "{what} has repository format version {found}; this Coffer reads up to version {newest}: use a Coffer that \
              supports format version {found}"
         )));
     }

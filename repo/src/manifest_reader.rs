@@ -87,7 +87,7 @@ impl ManifestReader {
             return Err(self.corrupt("does not start as a manifest does"));
         }
         let version = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
-        check_version(version, &format!("manifest '{}'", self.path))?;
+        check_version(version, crate::FORMAT_VERSION, &format!("manifest '{}'", self.path))?;
         let RecordKind::Head(head) = self.record().await? else {
             return Err(self.corrupt("has no head"));
         };

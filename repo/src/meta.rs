@@ -3,7 +3,7 @@
 //! Fields that format version 1 does not know are ignored when read, so that later releases may add some; what would
 //! change the meaning of a restore needs a new format version. Ids are those of the cluster that made the backup.
 
-use coffer_table::{KeyRange, Schema};
+use coffer_table::{Column, KeyRange, Schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,25 @@ pub struct SnapshotMeta {
     pub format: u32,
     /// In name order.
     pub tables: Vec<TableMeta>,
+    /// In name order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<ViewMeta>,
+}
+
+/// A view: a query under a name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ViewMeta {
+    /// Id.
+    pub id: u64,
+    /// Name.
+    pub name: String,
+    /// What the query answers.
+    pub columns: Vec<Column>,
+    /// The query, with the database in front of every table.
+    pub query: String,
+    /// COMMENT.
+    #[serde(default)]
+    pub comment: String,
 }
 
 /// A table as it was at the cut, with the partitions that were backed up.
@@ -28,9 +47,15 @@ pub struct TableMeta {
     pub name: String,
     /// Columns.
     pub schema: Schema,
-    /// RANGE partition columns; empty when unpartitioned.
+    /// RANGE or LIST partition columns; empty when unpartitioned.
     #[serde(default)]
     pub partition_columns: Vec<String>,
+    /// Whether the partitions are lists.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list: bool,
+    /// Buckets of a new partition; 0: as the partitions there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub buckets: u32,
     /// HASH bucket columns; empty for RANDOM.
     #[serde(default)]
     pub bucket_columns: Vec<String>,
@@ -54,7 +79,7 @@ pub struct PartitionMeta {
     pub id: u64,
     /// Name.
     pub name: String,
-    /// Key range; none when the table is unpartitioned.
+    /// Key range or list; none when the table is unpartitioned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<KeyRange>,
     /// The version that the snapshot holds.
@@ -71,7 +96,17 @@ pub struct PartitionMeta {
     pub bytes: u64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl SnapshotMeta {
+    /// The view with this name, case included.
+    pub fn view(&self, name: &str) -> Option<&ViewMeta> {
+        self.views.iter().find(|view| view.name == name)
+    }
+
     /// The table with this name, case included.
     pub fn table(&self, name: &str) -> Option<&TableMeta> {
         self.tables.iter().find(|table| table.name == name)

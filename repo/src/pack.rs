@@ -104,7 +104,7 @@ pub fn parse_footer(bytes: &[u8], size: u64, name: &str) -> Result<Footer> {
     if &bytes[56..] != END_MAGIC {
         return Err(broken("it does not end as a pack does, it was cut or is no pack"));
     }
-    check_version(u32::from_le_bytes(array(bytes, 48)), &format!("pack '{name}'"))?;
+    check_version(u32::from_le_bytes(array(bytes, 48)), crate::FORMAT_VERSION, &format!("pack '{name}'"))?;
     if array(bytes, 52) != [0; 4] {
         return Err(broken("the footer has a damaged byte"));
     }

@@ -103,7 +103,7 @@ impl Repository {
         if let Some(object) = &plan.note {
             let path = self.layout.snapshot_object(snapshot.label(), &object.name());
             let bytes = read_all(&*self.store, &path, MAX_NOTE_BYTES).await.context(|| format!("read '{path}'"))?;
-            let note: Note = parse_json(&bytes, &path)?;
+            let note: Note = parse_json(&bytes, &path, FORMAT_VERSION)?;
             for prefix in &note.pack_prefixes {
                 plan.own.insert(prefix.parse()?);
             }

@@ -1,6 +1,6 @@
 //! Which snapshots a repository has, and reading what describes one.
 
-use crate::FORMAT_VERSION;
+use crate::SNAPSHOT_VERSION;
 use crate::checksum::Checksum;
 use crate::info::{MAX_INFO_BYTES, SnapshotInfo, parse_json};
 use crate::layout::{ObjectKind, SnapshotId, SnapshotObject, check_label, checksum_in};
@@ -179,7 +179,7 @@ impl Repository {
         let object = checksum_in(name, "the meta of a snapshot")?;
         check_label(&info.label)?;
         let (path, bytes) = self.read_object(&info.label, &object, MAX_META_BYTES).await?;
-        parse_json(&bytes, &path)
+        parse_json(&bytes, &path, SNAPSHOT_VERSION)
     }
 
     pub(crate) async fn read_info_object(
@@ -188,8 +188,8 @@ impl Repository {
         object: &SnapshotObject,
     ) -> Result<SnapshotInfo> {
         let (path, bytes) = self.read_object(snapshot.label(), object, MAX_INFO_BYTES).await?;
-        let info: SnapshotInfo = parse_json(&bytes, &path)?;
-        if info.label != snapshot.label() || info.timestamp != object.timestamp || info.format > FORMAT_VERSION {
+        let info: SnapshotInfo = parse_json(&bytes, &path, SNAPSHOT_VERSION)?;
+        if info.label != snapshot.label() || info.timestamp != object.timestamp {
             let text = format!("'{path}' describes snapshot '{}' of {}: it was moved", info.label, info.timestamp);
             return Err(Error::corrupt(text));
         }

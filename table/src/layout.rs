@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The partitions of a table and the tablets of each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
-    /// Names of the RANGE partition columns; empty for an unpartitioned table, which has one partition without a range.
+    /// Names of the RANGE or LIST partition columns; empty for an unpartitioned table, which has one partition without a range.
     pub partition_columns: Vec<String>,
     /// Names of the HASH columns; empty means rows go to tablets in turn (RANDOM).
     pub bucket_columns: Vec<String>,

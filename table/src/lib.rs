@@ -3,6 +3,7 @@
 
 pub mod calendar;
 pub mod layout;
+pub mod list;
 pub mod range;
 pub mod route;
 pub mod scalar;
@@ -11,6 +12,7 @@ pub mod text;
 pub mod types;
 
 pub use layout::{Layout, LayoutPartition};
+pub use list::ListValue;
 pub use range::{Bound, KeyRange, Scalar};
 pub use route::{Routed, Router};
 pub use schema::{Column, Schema};

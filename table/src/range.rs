@@ -1,5 +1,6 @@
-//! Ranges of partition keys: `[lower, upper)`, one bound per partition column, compared left to right.
+//! The keys of a partition: a range `[lower, upper)`, one bound per partition column, compared left to right; or a list.
 
+use crate::list::ListValue;
 use serde::{Deserialize, Serialize};
 
 /// A value of a partition column, in an order that matches SQL's.
@@ -26,16 +27,29 @@ pub enum Bound {
     Max,
 }
 
-/// `[lower, upper)`. Both have one bound per partition column.
+/// `[lower, upper)`. Both have one bound per partition column; none at all in a LIST partition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyRange {
     /// Inclusive.
     pub lower: Vec<Bound>,
     /// Exclusive.
     pub upper: Vec<Bound>,
+    /// The keys of a LIST partition; empty for a range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub list: Vec<Vec<ListValue>>,
 }
 
 impl KeyRange {
+    /// A range.
+    pub fn new(lower: Vec<Bound>, upper: Vec<Bound>) -> KeyRange {
+        KeyRange { lower, upper, list: Vec::new() }
+    }
+
+    /// A list of keys.
+    pub fn of_list(list: Vec<Vec<ListValue>>) -> KeyRange {
+        KeyRange { lower: Vec::new(), upper: Vec::new(), list }
+    }
+
     /// Whether a key lies inside.
     pub fn contains(&self, key: &[Bound]) -> bool {
         self.lower.as_slice() <= key && key < self.upper.as_slice()
@@ -43,12 +57,15 @@ impl KeyRange {
 
     /// Whether two ranges share a key.
     pub fn overlaps(&self, other: &KeyRange) -> bool {
+        if !self.list.is_empty() || !other.list.is_empty() {
+            return self.list.iter().any(|key| other.list.contains(key));
+        }
         self.lower < other.upper && other.lower < self.upper
     }
 
     /// Whether no key lies inside.
     pub fn is_empty(&self) -> bool {
-        self.lower >= self.upper
+        self.list.is_empty() && self.lower >= self.upper
     }
 }
 
@@ -57,7 +74,7 @@ mod tests {
     use super::*;
 
     fn range(lower: i128, upper: i128) -> KeyRange {
-        KeyRange { lower: vec![Bound::Value(Scalar::Int(lower))], upper: vec![Bound::Value(Scalar::Int(upper))] }
+        KeyRange::new(vec![Bound::Value(Scalar::Int(lower))], vec![Bound::Value(Scalar::Int(upper))])
     }
 
     #[test]
@@ -66,7 +83,7 @@ mod tests {
         assert!(r.contains(&[Bound::Value(Scalar::Int(1))]));
         assert!(!r.contains(&[Bound::Value(Scalar::Int(5))]));
         assert!(!r.contains(&[Bound::Min]));
-        let open = KeyRange { lower: vec![Bound::Min], upper: vec![Bound::Max] };
+        let open = KeyRange::new(vec![Bound::Min], vec![Bound::Max]);
         assert!(open.contains(&[Bound::Min]));
     }
 
@@ -75,5 +92,17 @@ mod tests {
         assert!(!range(1, 5).overlaps(&range(5, 9)));
         assert!(range(1, 5).overlaps(&range(4, 9)));
         assert!(range(5, 5).is_empty());
+    }
+
+    #[test]
+    fn lists_overlap_when_they_share_a_key() {
+        let list = |keys: &[i128]| {
+            KeyRange::of_list(keys.iter().map(|key| vec![ListValue::Value(Scalar::Int(*key))]).collect())
+        };
+        assert!(list(&[1, 2]).overlaps(&list(&[2, 3])) && !list(&[1, 2]).overlaps(&list(&[3])));
+        assert!(!list(&[1]).is_empty());
+        // What was written before there were lists is read, and ranges are written as they were.
+        let text = serde_json::to_string(&range(1, 5)).unwrap();
+        assert!(!text.contains("list") && serde_json::from_str::<KeyRange>(&text).unwrap() == range(1, 5));
     }
 }

@@ -1,6 +1,7 @@
 //! Which tablet each row of a batch goes to: the rules of [`crate::layout`], carried out a column at a time.
 
 use crate::layout::{Layout, LayoutPartition};
+use crate::list::{self, ListValue};
 use crate::range::Bound;
 use crate::schema::Schema;
 use crate::types::ColumnType;
@@ -10,6 +11,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use coffer_stdx::{Error, Result};
+use std::collections::HashMap;
 
 /// Bytes that stand for NULL in the bucket hash.
 const NULL_BYTES: [u8; 4] = [0; 4];
@@ -20,6 +22,7 @@ const NOWHERE: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Router {
     partition_columns: Vec<usize>,
+    partition_kinds: Vec<ColumnType>,
     bucket_columns: Vec<usize>,
     partitions: Partitions,
     turn: u64,
@@ -37,10 +40,15 @@ pub struct Routed {
 impl Router {
     /// A router for whole rows of a table.
     pub fn new(schema: &Schema, layout: &Layout) -> Result<Router> {
-        let partition_columns = positions(schema, &layout.partition_columns, "partition", ColumnType::is_range_key)?;
+        let partition_columns = positions(schema, &layout.partition_columns, "partition", list::is_list_key)?;
         let bucket_columns = positions(schema, &layout.bucket_columns, "bucket", ColumnType::is_hash_key)?;
         let partitions = Partitions::new(layout, partition_columns.len())?;
-        Ok(Router { partition_columns, bucket_columns, partitions, turn: 0 })
+        let partition_kinds: Vec<ColumnType> = partition_columns.iter().map(|at| schema.columns[*at].kind).collect();
+        let text = partition_kinds.iter().find(|kind| !kind.is_range_key());
+        if let Some(kind) = text.filter(|_| partitions.keys.is_empty() && !partitions.spans.is_empty()) {
+            return Err(Error::invalid(format!("a column of type {kind} cannot be a range partition column")));
+        }
+        Ok(Router { partition_columns, partition_kinds, bucket_columns, partitions, turn: 0 })
     }
 
     /// Route a batch of whole rows in table column order.
@@ -71,6 +79,12 @@ impl Router {
         if self.partition_columns.is_empty() {
             return Ok(vec![0; batch.num_rows()]);
         }
+        if !self.partitions.keys.is_empty() {
+            return Ok((0..batch.num_rows()).map(|row| self.listed(batch, row)).collect());
+        }
+        if self.partitions.spans.is_empty() {
+            return Ok(vec![NOWHERE; batch.num_rows()]);
+        }
         let width = self.partition_columns.len();
         let mut keys = vec![i128::MIN; batch.num_rows() * width];
         for (offset, column) in self.partition_columns.iter().enumerate() {
@@ -81,6 +95,14 @@ impl Router {
             })?;
         }
         Ok(keys.chunks_exact(width).map(|key| self.partitions.find(key)).collect())
+    }
+
+    /// Number of the partition that lists the key of a row, or [`NOWHERE`].
+    fn listed(&self, batch: &RecordBatch, row: usize) -> u32 {
+        let columns = self.partition_columns.iter().zip(&self.partition_kinds);
+        let key: Vec<ListValue> =
+            columns.map(|(column, kind)| list::value_at(batch.column(*column), *kind, row)).collect();
+        self.partitions.keys.get(&key).copied().unwrap_or(NOWHERE)
     }
 
     fn collect(&self, targets: &[u32]) -> Routed {
@@ -106,6 +128,8 @@ struct Partitions {
     width: usize,
     lowers: Vec<i128>,
     uppers: Vec<i128>,
+    /// Number of the partition of each key, in a table of LIST partitions.
+    keys: HashMap<Vec<ListValue>, u32>,
     /// First position in `tablets` and the number of tablets, per partition.
     spans: Vec<(u32, u32)>,
     tablets: Vec<u64>,
@@ -118,8 +142,14 @@ impl Partitions {
         if width == 0 && partitions.len() != 1 {
             return Err(Error::invalid("a table without partition columns must have exactly one partition"));
         }
-        let mut sorted =
-            Partitions { width, lowers: Vec::new(), uppers: Vec::new(), spans: Vec::new(), tablets: Vec::new() };
+        let mut sorted = Partitions {
+            width,
+            lowers: Vec::new(),
+            uppers: Vec::new(),
+            keys: HashMap::new(),
+            spans: Vec::new(),
+            tablets: Vec::new(),
+        };
         for partition in partitions {
             sorted.add(partition)?;
         }
@@ -130,7 +160,14 @@ impl Partitions {
         if partition.tablets.is_empty() {
             return Err(Error::invalid(format!("partition '{}' has no tablets", partition.name)));
         }
-        if self.width > 0 {
+        let listed = partition.range.as_ref().filter(|range| !range.list.is_empty());
+        if let Some(range) = listed.filter(|_| self.width > 0) {
+            let number = self.spans.len() as u32;
+            if range.list.iter().any(|key| key.len() != self.width) {
+                return Err(Error::invalid(format!("partition '{}' has no matching list", partition.name)));
+            }
+            self.keys.extend(range.list.iter().map(|key| (key.clone(), number)));
+        } else if self.width > 0 {
             let range = partition.range.as_ref().filter(|r| r.lower.len() == self.width && r.upper.len() == self.width);
             let range =
                 range.ok_or_else(|| Error::invalid(format!("partition '{}' has no matching range", partition.name)))?;
@@ -278,7 +315,7 @@ mod tests {
     }
 
     fn partition(id: u64, range: Option<(Bound, Bound)>, tablets: &[u64]) -> LayoutPartition {
-        let range = range.map(|(lower, upper)| KeyRange { lower: vec![lower], upper: vec![upper] });
+        let range = range.map(|(lower, upper)| KeyRange::new(vec![lower], vec![upper]));
         LayoutPartition { id, name: format!("p{id}"), range, tablets: tablets.to_vec() }
     }
 
@@ -291,6 +328,28 @@ mod tests {
         assert_eq!(hashes, [crc32c::crc32c(&bytes), crc32c::crc32c(&[0; 8])]);
         // Part of the format: these numbers never change.
         assert_eq!(hashes, [4_143_553_809, 2_351_477_386]);
+    }
+
+    #[test]
+    fn rows_of_lists_find_their_partition() {
+        let text = |text: &str| ListValue::Text(text.to_owned());
+        let listed = |id: u64, keys: Vec<ListValue>| LayoutPartition {
+            range: Some(crate::range::KeyRange::of_list(keys.into_iter().map(|key| vec![key]).collect())),
+            ..partition(id, None, &[id * 10])
+        };
+        let layout = Layout {
+            partition_columns: vec!["name".to_owned()],
+            bucket_columns: Vec::new(),
+            partitions: vec![listed(1, vec![text("a"), text("b")]), listed(2, vec![ListValue::Null, text("")])],
+        };
+        let mut router = Router::new(&schema(), &layout).unwrap();
+        let names = vec![Some("b"), None, Some("c"), Some(""), Some("a")];
+        let routed = router.route(&batch(vec![None; 5], vec![None; 5], names)).unwrap();
+        assert_eq!(routed.tablets, [(10, vec![0, 4]), (20, vec![1, 3])]);
+        assert_eq!(routed.unroutable, [2]);
+        // Text has no ranges here.
+        let ranged = Layout { partitions: vec![partition(1, Some((Bound::Min, Bound::Max)), &[1])], ..layout };
+        assert!(Router::new(&schema(), &ranged).is_err());
     }
 
     #[test]

@@ -76,7 +76,15 @@ impl KeyRange {
     /// The range as SHOW PARTITIONS prints it: `[types: [DATEV2]; keys: [2024-01-01]; ..types: [DATEV2]; keys: [2024-02-01]; )`.
     /// `kinds` are the types of the partition columns.
     pub fn format(&self, kinds: &[ColumnType]) -> String {
-        format!("[{}..{})", side(&self.lower, kinds), side(&self.upper, kinds))
+        if self.list.is_empty() {
+            return format!("[{}..{})", side(&self.lower, kinds), side(&self.upper, kinds));
+        }
+        let types: Vec<&str> = kinds.iter().map(|kind| show_type(*kind)).collect();
+        let keys = self.list.iter().map(|key| {
+            let values: Vec<String> = key.iter().zip(kinds).map(|(value, kind)| value.format(*kind)).collect();
+            format!("types: [{}]; keys: [{}]; ", types.join(", "), values.join(", "))
+        });
+        format!("[{}]", keys.collect::<String>())
     }
 }
 
@@ -139,15 +147,13 @@ mod tests {
 
     #[test]
     fn a_range_prints_in_the_form_operators_know() {
-        let range = KeyRange {
-            lower: vec![Bound::Min],
-            upper: vec![Bound::Value(Scalar::parse(ColumnType::Date, "2024-02-01").unwrap())],
-        };
+        let range =
+            KeyRange::new(vec![Bound::Min], vec![Bound::Value(Scalar::parse(ColumnType::Date, "2024-02-01").unwrap())]);
         assert_eq!(
             range.format(&[ColumnType::Date]),
             "[types: [DATEV2]; keys: [0000-01-01]; ..types: [DATEV2]; keys: [2024-02-01]; )"
         );
-        let open = KeyRange { lower: vec![Bound::Min, Bound::Min], upper: vec![Bound::Max, Bound::Max] };
+        let open = KeyRange::new(vec![Bound::Min, Bound::Min], vec![Bound::Max, Bound::Max]);
         assert_eq!(
             open.format(&[ColumnType::TinyInt, ColumnType::DateTime { scale: 0 }]),
             "[types: [TINYINT, DATETIMEV2]; keys: [-128, 0000-01-01 00:00:00]; ..types: [TINYINT, DATETIMEV2]; keys: [MAXVALUE, MAXVALUE]; )"

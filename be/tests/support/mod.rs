@@ -44,7 +44,7 @@ pub fn schema() -> Schema {
 }
 
 fn layout() -> Layout {
-    let range = KeyRange { lower: vec![Bound::Value(Scalar::Int(0))], upper: vec![Bound::Max] };
+    let range = KeyRange::new(vec![Bound::Value(Scalar::Int(0))], vec![Bound::Max]);
     Layout {
         partition_columns: vec!["id".to_owned()],
         bucket_columns: vec!["id".to_owned()],

@@ -44,6 +44,7 @@ pub fn fingerprint(state: &State) -> u64 {
         // Truncating and restoring give a partition new tablets.
         add(partition.tablets.first().map_or(partition.id.0, |tablet| tablet.id.0));
     }
+    state.bin.keys().for_each(|dropped| add(*dropped));
     let backups = state.backups.values().filter(|job| !job.cleaned).map(|job| job.id);
     let restores = state.restores.values().filter(|job| !job.state.is_over()).map(|job| job.id);
     backups.chain(restores).for_each(|job| add(job.0));

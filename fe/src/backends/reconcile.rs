@@ -136,6 +136,7 @@ mod tests {
             name: "t".to_owned(),
             schema: coffer_table::Schema { columns: Vec::new() },
             partition_columns: Vec::new(),
+            partitioning: Default::default(),
             bucket_columns: Vec::new(),
             properties: BTreeMap::new(),
             comment: String::new(),
@@ -145,7 +146,7 @@ mod tests {
     }
 
     fn state(tablet: u64) -> State {
-        let db = Database { id: DbId(1), name: "d".to_owned(), tables: Map::from([(TableId(2), table(tablet))]) };
+        let db = Database { tables: Map::from([(TableId(2), table(tablet))]), ..Database::new(DbId(1), "d") };
         State { next_id: 100, databases: Map::from([(DbId(1), db)]), ..State::default() }
     }
 

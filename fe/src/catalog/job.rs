@@ -4,6 +4,7 @@
 //! so that operators see the states they know in order, and a new leader re-issues the actions of the current one.
 
 use crate::catalog::table::{Table, Tablet};
+use crate::catalog::view::View;
 use coffer_proto::ids::{BackendId, DbId, JobId, RepositoryId, TableId, TabletId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ pub struct BackupJob {
     pub pack_prefix: String,
     /// Tables (with only the partitions of the job) as they were at the cut: versions pinned here. Emptied at the end.
     pub tables: Vec<Table>,
+    /// Views as they were at the cut.
+    #[serde(default)]
+    pub views: Vec<View>,
     /// State.
     pub state: BackupState,
     /// Times.
@@ -166,6 +170,9 @@ pub struct RestoreJob {
     pub timeout_s: u64,
     /// What will be there after the commit, with new ids and placements. Emptied at the end.
     pub targets: Vec<RestoreTarget>,
+    /// Views that will be there after the commit, with new ids.
+    #[serde(default)]
+    pub views: Vec<RestoreView>,
     /// Manifest parts of the snapshot: file names.
     pub manifests: Vec<String>,
     /// State.
@@ -203,6 +210,12 @@ pub struct RestoreOptions {
     /// `clean_tables`: tables that are dropped with the switch, as the database was at submit.
     #[serde(default)]
     pub drop_tables: Vec<TableId>,
+    /// What is replaced or dropped goes to the recycle bin.
+    #[serde(default)]
+    pub recycle: bool,
+    /// `clean_tables`: views that are dropped with the switch.
+    #[serde(default)]
+    pub drop_views: Vec<TableId>,
 }
 
 /// A backend was lost during a restore.
@@ -212,6 +225,16 @@ pub struct ReplicaMove {
     pub from: BackendId,
     /// Who holds which instead; a tablet that is not named does with the replicas it has left.
     pub to: Vec<(TabletId, BackendId)>,
+}
+
+/// One view of a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreView {
+    /// The new view.
+    pub view: View,
+    /// Whether one of its name gives way.
+    #[serde(default)]
+    pub replaces: bool,
 }
 
 /// One table of a restore.

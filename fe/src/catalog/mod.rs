@@ -1,5 +1,6 @@
 //! The objects of the catalog as plain values: no locks, no ids handed out, no I/O.
 
+pub mod bin;
 pub mod cluster;
 pub mod database;
 pub mod job;
@@ -7,3 +8,4 @@ pub mod map;
 pub mod rate;
 pub mod table;
 pub mod transaction;
+pub mod view;

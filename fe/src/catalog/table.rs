@@ -18,8 +18,11 @@ pub struct Table {
     pub name: String,
     /// Columns.
     pub schema: Schema,
-    /// RANGE partition columns; empty when unpartitioned.
+    /// RANGE or LIST partition columns; empty when unpartitioned.
     pub partition_columns: Vec<String>,
+    /// How new partitions are made.
+    #[serde(default)]
+    pub partitioning: Partitioning,
     /// HASH bucket columns; empty for RANDOM.
     pub bucket_columns: Vec<String>,
     /// Properties as set, those of dynamic partitions and `colocate_with` among them; `replication_num` is always there.
@@ -32,6 +35,17 @@ pub struct Table {
     pub partitions: Map<PartitionId, Partition>,
 }
 
+/// How the partitions of a table are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partitioning {
+    /// LIST instead of RANGE.
+    #[serde(default)]
+    pub list: bool,
+    /// Buckets of a new partition; 0: as the partitions there are.
+    #[serde(default)]
+    pub buckets: u32,
+}
+
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Partition {
@@ -39,7 +53,7 @@ pub struct Partition {
     pub id: PartitionId,
     /// Name; that of the table when unpartitioned.
     pub name: String,
-    /// Key range; `None` when the table is unpartitioned.
+    /// Key range or list; `None` when the table is unpartitioned.
     pub range: Option<KeyRange>,
     /// Replicas per tablet.
     pub replication_num: u32,
@@ -66,6 +80,26 @@ impl Table {
     /// The partition with this name, ignoring ASCII case.
     pub fn partition(&self, name: &str) -> Option<&Partition> {
         self.partitions.values().find(|partition| partition.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Buckets of a new partition: as the table was made, else as its youngest partition has; `None` when neither tells.
+    pub fn new_buckets(&self) -> Option<u32> {
+        if self.partitioning.buckets > 0 {
+            return Some(self.partitioning.buckets);
+        }
+        let youngest = self.partitions.values().next_back()?;
+        u32::try_from(youngest.tablets.len()).ok()
+    }
+
+    /// The types of the partition columns.
+    pub fn partition_kinds(&self) -> Vec<coffer_table::ColumnType> {
+        let kind = |name: &String| Some(self.schema.columns[self.schema.index_of(name)?].kind);
+        self.partition_columns.iter().filter_map(kind).collect()
+    }
+
+    /// Replicas of a new partition.
+    pub fn new_replicas(&self) -> Option<u32> {
+        self.properties.get("replication_num")?.trim().parse().ok()
     }
 
     /// Where rows go.

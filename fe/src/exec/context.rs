@@ -3,6 +3,7 @@
 use crate::audit::Audit;
 use crate::backends::Backends;
 use crate::config::Config;
+use crate::exec::dynamic::Dynamics;
 use crate::exec::processes::Processes;
 use crate::job::Jobs;
 use crate::load::Loads;
@@ -30,6 +31,8 @@ pub struct Context {
     pub audit: Audit,
     /// Settings.
     pub config: Arc<Config>,
+    /// Tables with dynamic partitions as last looked at.
+    pub dynamics: Dynamics,
     /// Open connections.
     pub processes: Processes,
     /// When this process started, milliseconds since the epoch.

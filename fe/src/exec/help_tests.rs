@@ -3,6 +3,7 @@
 use super::*;
 use crate::sql;
 use crate::sql::ast::{AccountStatement, AlterSystem, GrantsOf, Show, Statement};
+use crate::sql::define_ast::{Define, ShowMore};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -103,7 +104,12 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::CreateTable(_) => "CREATE TABLE",
         Statement::DropTable { .. } => "DROP TABLE",
         Statement::TruncateTable { .. } => "TRUNCATE TABLE",
-        Statement::AlterTableSet { .. } => "ALTER TABLE",
+        Statement::AlterTableSet { .. } | Statement::Define(Define::AlterTable { .. }) => "ALTER TABLE",
+        Statement::Define(Define::RenameDatabase { .. }) => "ALTER DATABASE",
+        Statement::Define(Define::CreateView(_)) => "CREATE VIEW",
+        Statement::Define(Define::DropView { .. }) => "DROP VIEW",
+        Statement::Define(Define::Recover(_)) => "RECOVER",
+        Statement::Define(Define::EraseBin { .. }) => "DROP CATALOG RECYCLE BIN",
         Statement::Insert(_) => "INSERT",
         Statement::Query(_) => "SELECT",
         Statement::Set(_) => "SET",
@@ -183,6 +189,20 @@ fn topic_of_show(show: &Show) -> &'static str {
         Show::Engines => "SHOW ENGINES",
         Show::Collation => "SHOW COLLATION",
         Show::CharacterSet => "SHOW CHARACTER SET",
+        Show::More(more) => topic_of_more(more),
         Show::Empty { .. } => "SHOW INDEX",
+    }
+}
+
+fn topic_of_more(more: &ShowMore) -> &'static str {
+    match more {
+        ShowMore::RecycleBin(_) => "SHOW CATALOG RECYCLE BIN",
+        ShowMore::DynamicPartitions(_) => "SHOW DYNAMIC PARTITION TABLES",
+        ShowMore::CreateView(_) => "SHOW CREATE VIEW",
+        ShowMore::ViewsOf(_) | ShowMore::Views { .. } => "SHOW VIEW",
+        ShowMore::Data { .. } => "SHOW DATA",
+        ShowMore::TableStatus { .. } => "SHOW TABLE STATUS",
+        ShowMore::Proc(_) => "SHOW PROC",
+        ShowMore::ReplicaStatus { .. } | ShowMore::ReplicaDistribution { .. } => "ADMIN SHOW REPLICA",
     }
 }

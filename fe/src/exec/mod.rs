@@ -4,14 +4,18 @@
 //! when that is durable. Nothing of it lives outside the log, so a crash at any point leaves it done or not begun.
 //!
 //! Modules, bottom to top: `answer`, `session`, `processes`, `names`, `variables`, `placement`, `text` | `filter` | `context` |
-//! `privilege` | `account`, `settings`, `help`, `ddl`, `cluster`, `insert`, `query`, `repository`, `backup`, `restore` | `show` | this file.
+//! `privilege` | `account`, `settings`, `help`, `ddl` with `dynamic`, `cluster`, `insert`, `query`, `repository`, `backup`, `restore`,
+//! `view`, `bin` | `show`, `define` | this file.
 
 mod account;
 pub mod answer;
 pub mod backup;
+mod bin;
 mod cluster;
 pub mod context;
 pub mod ddl;
+mod define;
+pub mod dynamic;
 pub mod filter;
 pub mod help;
 mod help_topics;
@@ -30,6 +34,7 @@ mod settings;
 pub mod show;
 pub mod text;
 pub mod variables;
+mod view;
 
 pub use answer::{Answer, Done, RowSet};
 pub use context::Context;
@@ -66,12 +71,12 @@ pub async fn execute(context: &Context, session: &mut Session, statement: Statem
 async fn change(context: &Context, session: &mut Session, statement: Statement) -> Result<Answer> {
     match statement {
         Statement::CreateDatabase { name, if_not_exists } => ddl::create_database(context, &name, if_not_exists).await,
-        Statement::DropDatabase { name, if_exists, force: _ } => {
-            ddl::drop_database(context, session, &name, if_exists).await
+        Statement::DropDatabase { name, if_exists, force } => {
+            ddl::drop_database(context, session, &name, (if_exists, force)).await
         }
         Statement::CreateTable(table) => ddl::create_table(context, session, &table).await,
-        Statement::DropTable { table, if_exists, force: _ } => {
-            ddl::drop_table(context, session, &table, if_exists).await
+        Statement::DropTable { table, if_exists, force } => {
+            ddl::drop_table(context, session, &table, (if_exists, force)).await
         }
         Statement::TruncateTable { table, partitions } => {
             ddl::truncate_table(context, session, &table, &partitions).await
@@ -79,6 +84,7 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         Statement::AlterTableSet { table, properties } => {
             ddl::alter_table_set(context, session, &table, &properties).await
         }
+        Statement::Define(define) => define::change(context, session, define).await,
         Statement::AlterSystem(system) => cluster::alter_system(context, system).await,
         Statement::CreateRepository(create) => repository::create(context, create).await,
         Statement::AlterRepository { name, properties } => repository::alter(context, &name, properties).await,

@@ -11,6 +11,7 @@ use crate::exec::names::is_system_database;
 use crate::exec::session::Session;
 use crate::meta::state::State;
 use crate::sql::ast::{AccountStatement, GrantOn, Granted, GrantsOf, ObjectName, Show, Statement};
+use crate::sql::define_ast::{BinKind, Define, ShowMore};
 use Privilege::{Admin, Alter, Create, Drop, Grant, Load, Node};
 use std::collections::BTreeSet;
 
@@ -50,6 +51,7 @@ fn need(statement: &Statement) -> Need<'_> {
         Statement::DropTable { table, .. } => Need::OnTable(Drop, table),
         Statement::TruncateTable { table, .. } => Need::OnTable(Load, table),
         Statement::AlterTableSet { table, .. } => Need::OnTable(Alter, table),
+        Statement::Define(define) => need_of_definition(define),
         // And SELECT on each table that the rows come from.
         Statement::Insert(insert) => Need::OnTable(Load, &insert.table),
         Statement::Describe(table) => Need::SeeTable(table),
@@ -65,6 +67,39 @@ fn need(statement: &Statement) -> Need<'_> {
         | Statement::SetFrontendConfig(_) => Need::Global(&[Admin]),
         Statement::Account(statement) => Need::Account(statement),
         Statement::Show(show) => need_of_show(show),
+    }
+}
+
+fn need_of_definition(define: &Define) -> Need<'_> {
+    match define {
+        Define::AlterTable { table, .. } => Need::OnTable(Alter, table),
+        Define::RenameDatabase { name, .. } => Need::OnDatabase(Alter, Some(name)),
+        // And SELECT on each table that it reads.
+        Define::CreateView(create) => Need::OnTable(Create, &create.view),
+        Define::DropView { view, .. } => Need::OnTable(Drop, view),
+        Define::Recover(recover) => match (&recover.kind, &recover.table) {
+            (BinKind::Partition, Some(table)) => Need::OnTable(Create, table),
+            (BinKind::Table, _) => Need::OnDatabase(Create, recover.database.as_deref()),
+            (BinKind::Database | BinKind::Partition, _) => Need::OnDatabase(Create, Some(&recover.name)),
+        },
+        Define::EraseBin { .. } => Need::Global(&[Admin]),
+    }
+}
+
+fn need_of_more(more: &ShowMore) -> Need<'_> {
+    match more {
+        ShowMore::RecycleBin(_) | ShowMore::ReplicaStatus { .. } | ShowMore::ReplicaDistribution { .. } => {
+            Need::Global(&[Admin])
+        }
+        ShowMore::Proc(_) => Need::Global(&[Admin, Node]),
+        ShowMore::DynamicPartitions(database)
+        | ShowMore::Views { database, .. }
+        | ShowMore::TableStatus { database, .. } => Need::SeeDatabase(database.as_deref()),
+        ShowMore::CreateView(name) | ShowMore::ViewsOf(name) => Need::SeeTable(name),
+        ShowMore::Data { table, .. } => match table {
+            Some(table) => Need::SeeTable(table),
+            None => Need::SeeDatabase(None),
+        },
     }
 }
 
@@ -85,6 +120,7 @@ fn need_of_show(show: &Show) -> Need<'_> {
         | Show::Empty { .. } => Need::Nothing,
         Show::Tables { database, .. } => Need::SeeDatabase(database.as_deref()),
         Show::CreateDatabase(name) => Need::SeeDatabase(Some(name)),
+        Show::More(more) => need_of_more(more),
         Show::CreateTable(table)
         | Show::Columns { table, .. }
         | Show::Partitions { table, .. }

@@ -266,3 +266,41 @@ fn rights_are_those_of_the_account_that_logged_in() {
     who.account = Some("eve".to_owned());
     assert_eq!(decide(&state, &who, None, &statement).unwrap_err().number(), 1045, "dropped while connected");
 }
+
+#[test]
+fn definitions_need_the_privilege_of_the_deed() {
+    let nothing = with(&[]);
+    for (privilege, statement, number) in [
+        (Privilege::Alter, "ALTER TABLE db.t DROP PARTITION p1", 1142),
+        (Privilege::Alter, "ALTER DATABASE db RENAME e", 1044),
+        (Privilege::Create, "CREATE VIEW db.v AS SELECT 1", 1142),
+        (Privilege::Drop, "DROP VIEW db.v", 1142),
+        (Privilege::Create, "RECOVER DATABASE db", 1044),
+        (Privilege::Create, "RECOVER TABLE db.t", 1044),
+        (Privilege::Create, "RECOVER PARTITION p1 FROM db.t", 1142),
+    ] {
+        assert_eq!(eve(&nothing, statement), number, "{statement}");
+        assert_eq!(eve(&on_database(privilege), statement), 0, "{statement}");
+    }
+    for statement in [
+        "DROP CATALOG RECYCLE BIN WHERE 'DbId' = 1",
+        "SHOW CATALOG RECYCLE BIN",
+        "SHOW PROC '/dbs'",
+        "ADMIN SHOW REPLICA STATUS FROM db.t",
+        "ADMIN SHOW REPLICA DISTRIBUTION FROM db.t",
+    ] {
+        assert_eq!(eve(&on_database(Privilege::Alter), statement), 1227, "{statement}");
+        assert_eq!(eve(&global(Privilege::Admin), statement), 0, "{statement}");
+    }
+    for (statement, number) in [
+        ("SHOW DYNAMIC PARTITION TABLES FROM db", 1044),
+        ("SHOW VIEWS FROM db", 1044),
+        ("SHOW TABLE STATUS FROM db", 1044),
+        ("SHOW CREATE VIEW db.v", 1142),
+        ("SHOW VIEW FROM db.t", 1142),
+        ("SHOW DATA FROM db.t", 1142),
+    ] {
+        assert_eq!(eve(&nothing, statement), number, "{statement}");
+        assert_eq!(eve(&on_database(Privilege::Select), statement), 0, "{statement}");
+    }
+}

@@ -20,7 +20,7 @@ fn day(text: &str) -> Bound {
 }
 
 fn partition(name: &str, lower: Bound, upper: Bound) -> NewPartition {
-    let range = Some(KeyRange { lower: vec![lower], upper: vec![upper] });
+    let range = Some(KeyRange::new(vec![lower], vec![upper]));
     let placement = vec![vec![BackendId(10_001), BackendId(10_002)]; 2];
     NewPartition { name: name.to_owned(), range, replication_num: 2, placement }
 }
@@ -45,6 +45,7 @@ pub(crate) fn state() -> State {
         name: "t".to_owned(),
         schema: Schema { columns: vec![key("d", ColumnType::Date), key("k", ColumnType::Int), value] },
         partition_columns: vec!["d".to_owned()],
+        partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],
         properties: properties.clone(),
         comment: "it's".to_owned(),
@@ -61,6 +62,7 @@ pub(crate) fn state() -> State {
         name: "plain".to_owned(),
         schema: Schema { columns: vec![column("a", ColumnType::Int)] },
         partition_columns: Vec::new(),
+        partitioning: Default::default(),
         bucket_columns: Vec::new(),
         properties,
         comment: String::new(),

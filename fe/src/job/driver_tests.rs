@@ -63,6 +63,7 @@ impl Place {
             name: "t".to_owned(),
             schema: Schema { columns: vec![column] },
             partition_columns: Vec::new(),
+            partitioning: Default::default(),
             bucket_columns: Vec::new(),
             properties: BTreeMap::new(),
             comment: String::new(),

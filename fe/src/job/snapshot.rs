@@ -3,14 +3,33 @@
 
 use crate::catalog::job::{BackupJob, ManifestPart};
 use crate::catalog::table::{Partition, Table};
+use crate::catalog::view::View;
 use coffer_repo::{
-    Checksum, Content, FORMAT_VERSION, ManifestRef, MetaRef, PartitionMeta, PartitionSummary, SnapshotInfo,
-    SnapshotMeta, TableMeta, TableSummary, Totals,
+    Checksum, Content, FORMAT_VERSION, ManifestRef, MetaRef, PartitionMeta, PartitionSummary, SNAPSHOT_VERSION,
+    SnapshotInfo, SnapshotMeta, TableMeta, TableSummary, Totals, ViewMeta, ViewSummary,
 };
 
 /// `__meta`.
 pub fn meta(job: &BackupJob) -> SnapshotMeta {
-    SnapshotMeta { format: FORMAT_VERSION, tables: by_name(job).into_iter().map(table_meta).collect() }
+    let mut views: Vec<ViewMeta> = job.views.iter().map(view_meta).collect();
+    views.sort_by(|left, right| left.name.cmp(&right.name));
+    SnapshotMeta { format: version(job), tables: by_name(job).into_iter().map(table_meta).collect(), views }
+}
+
+/// Views and LIST partitions need a reader that knows them.
+fn version(job: &BackupJob) -> u32 {
+    let lists = job.tables.iter().any(|table| table.partitioning.list);
+    if lists || !job.views.is_empty() { SNAPSHOT_VERSION } else { FORMAT_VERSION }
+}
+
+fn view_meta(view: &View) -> ViewMeta {
+    ViewMeta {
+        id: view.id.0,
+        name: view.name.clone(),
+        columns: view.columns.clone(),
+        query: view.query.clone(),
+        comment: view.comment.clone(),
+    }
 }
 
 fn by_name(job: &BackupJob) -> Vec<&Table> {
@@ -25,6 +44,8 @@ fn table_meta(table: &Table) -> TableMeta {
         name: table.name.clone(),
         schema: table.schema.clone(),
         partition_columns: table.partition_columns.clone(),
+        list: table.partitioning.list,
+        buckets: table.partitioning.buckets,
         bucket_columns: table.bucket_columns.clone(),
         properties: table.properties.clone(),
         comment: table.comment.clone(),
@@ -55,8 +76,11 @@ pub fn meta_ref(meta: &SnapshotMeta, name: &str) -> Option<MetaRef> {
 
 /// `__info`.
 pub fn info(job: &BackupJob, manifests: &[ManifestPart], meta: MetaRef, cluster_id: String) -> SnapshotInfo {
+    let mut views: Vec<ViewSummary> =
+        job.views.iter().map(|view| ViewSummary { id: view.id.0, name: view.name.clone() }).collect();
+    views.sort_by(|left, right| left.name.cmp(&right.name));
     SnapshotInfo {
-        format: FORMAT_VERSION,
+        format: version(job),
         label: job.label.clone(),
         timestamp: job.timestamp.clone(),
         backup_time_ms: job.times.created,
@@ -65,6 +89,7 @@ pub fn info(job: &BackupJob, manifests: &[ManifestPart], meta: MetaRef, cluster_
         cluster_id,
         content: if job.metadata_only { Content::MetadataOnly } else { Content::All },
         tables: by_name(job).into_iter().map(table_summary).collect(),
+        views,
         meta,
         manifests: manifests
             .iter()

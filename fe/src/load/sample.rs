@@ -34,6 +34,7 @@ pub(super) fn table(partitions: &[(u64, &[u64])], backends: &[u64]) -> Table {
         name: "t".to_owned(),
         schema: Schema { columns: Vec::new() },
         partition_columns: Vec::new(),
+        partitioning: Default::default(),
         bucket_columns: Vec::new(),
         properties: BTreeMap::new(),
         comment: String::new(),
@@ -46,7 +47,7 @@ pub(super) fn table(partitions: &[(u64, &[u64])], backends: &[u64]) -> Table {
 pub(super) fn state(table: Table) -> State {
     let mut state = State::default();
     let tables = Map::from([(table.id, table)]);
-    state.databases.insert(DB, Database { id: DB, name: "d".to_owned(), tables });
+    state.databases.insert(DB, Database { tables, ..Database::new(DB, "d") });
     state
 }
 

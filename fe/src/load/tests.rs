@@ -32,6 +32,7 @@ pub(super) async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
         name: "t".to_owned(),
         schema: Schema { columns: vec![column] },
         partition_columns: Vec::new(),
+        partitioning: Default::default(),
         bucket_columns: vec!["id".to_owned()],
         properties: BTreeMap::new(),
         comment: String::new(),

@@ -4,18 +4,22 @@
 //! Each change checks everything first and changes only then: a refusal leaves the state as it was.
 
 mod account;
+mod bin;
 mod catalog;
 mod cluster;
 mod frontends;
 mod job;
+mod partition;
 mod repository;
 mod restore;
 #[cfg(test)]
 mod sample;
 mod transaction;
+mod view;
 
 use crate::error::Result;
 use crate::meta::command::{Command, Outcome};
+use crate::meta::definition::Definition;
 use crate::meta::state::State;
 
 /// Apply one command.
@@ -88,6 +92,29 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::MoveReplicas { job, from, to } => restore::move_replicas(state, *job, *from, to),
         Command::CancelJob { job, error, now_ms } => job::cancel(state, *job, error, *now_ms),
         Command::JobCleaned { job } => job::cleaned(state, *job),
+        Command::Define(definition) => define(state, definition),
         Command::Group(commands) => Ok(Outcome::Group(commands.iter().map(|command| apply(state, command)).collect())),
+    }
+}
+
+fn define(state: &mut State, definition: &Definition) -> Result<Outcome> {
+    match definition {
+        Definition::AddPartitions { db, table, partitions, now_ms } => {
+            partition::add(state, (*db, *table), partitions, *now_ms)
+        }
+        Definition::DropPartition { db, table, partition, recycle_ms } => {
+            partition::drop(state, (*db, *table), *partition, *recycle_ms)
+        }
+        Definition::RenameTable { db, table, name } => partition::rename_table(state, (*db, *table), name),
+        Definition::RenamePartition { db, table, partition, name } => {
+            partition::rename(state, (*db, *table), *partition, name)
+        }
+        Definition::RenameDatabase { db, name } => partition::rename_database(state, *db, name),
+        Definition::RecycleTable { db, table, now_ms } => bin::recycle_table(state, (*db, *table), *now_ms),
+        Definition::RecycleDatabase { db, now_ms } => bin::recycle_database(state, *db, *now_ms),
+        Definition::Recover { entry, name } => bin::recover(state, *entry, name.as_deref()),
+        Definition::Erase { entries } => bin::erase(state, entries),
+        Definition::CreateView(new) => view::create(state, new),
+        Definition::DropView { db, view } => view::drop(state, *db, *view),
     }
 }

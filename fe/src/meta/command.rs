@@ -5,8 +5,10 @@
 
 use crate::account::{AccountName, Digests, Grantee, Privilege, Scope, User};
 use crate::catalog::cluster::Access;
-use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreOptions, RestoreTarget};
+use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreOptions, RestoreTarget, RestoreView};
 use crate::catalog::rate::{RateChange, RateLimits};
+use crate::catalog::table::Partitioning;
+use crate::meta::definition::Definition;
 use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TabletId, TransactionId};
 use coffer_stdx::{Error, ErrorKind};
 use coffer_table::{KeyRange, Schema};
@@ -180,6 +182,8 @@ pub enum Command {
     JobCleaned {
         job: JobId,
     },
+    /// What ALTER TABLE, RECOVER, views and the recycle bin change.
+    Define(Definition),
     /// Changes of several proposals that share one entry of the log: one after the other, each with an outcome of its own.
     Group(Vec<Command>),
 }
@@ -199,6 +203,10 @@ impl Command {
                     let partitions = new.partitions.iter().map(|partition| SMALL / 4 + placed(&partition.placement));
                     partitions.sum::<usize>() + SMALL / 8 * new.schema.columns.len()
                 }
+                Command::Define(Definition::AddPartitions { partitions, .. }) => {
+                    partitions.iter().map(|partition| SMALL / 4 + placed(&partition.placement)).sum()
+                }
+                Command::Define(Definition::CreateView(new)) => new.view.query.len(),
                 Command::Truncate { partitions, .. } => partitions.iter().map(|(_, placement)| placed(placement)).sum(),
                 Command::CommitTransaction { tablets, partitions, .. } => 16 * (tablets.len() + partitions.len()),
                 // Whole plans of jobs: these go alone.
@@ -270,6 +278,8 @@ pub struct NewTable {
     pub name: String,
     pub schema: Schema,
     pub partition_columns: Vec<String>,
+    #[serde(default)]
+    pub partitioning: Partitioning,
     pub bucket_columns: Vec<String>,
     pub properties: BTreeMap<String, String>,
     pub comment: String,
@@ -355,6 +365,8 @@ pub struct NewRestore {
     pub timeout_s: u64,
     #[serde(with = "super::compact")]
     pub targets: Vec<RestoreTarget>,
+    #[serde(default)]
+    pub views: Vec<RestoreView>,
     pub manifests: Vec<String>,
     pub bytes: u64,
     pub files: u64,

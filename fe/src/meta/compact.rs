@@ -89,6 +89,7 @@ fn write(target: &RestoreTarget) -> Written {
         name: table.name.clone(),
         schema: table.schema.clone(),
         partition_columns: table.partition_columns.clone(),
+        partitioning: table.partitioning,
         bucket_columns: table.bucket_columns.clone(),
         properties: table.properties.clone(),
         comment: table.comment.clone(),

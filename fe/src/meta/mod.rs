@@ -5,6 +5,7 @@ pub mod access;
 pub mod apply;
 pub mod command;
 mod compact;
+pub mod definition;
 pub mod requests;
 pub mod state;
 pub mod view;

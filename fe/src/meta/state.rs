@@ -1,6 +1,7 @@
 //! Everything that survives a restart, in one struct. Changed only by `apply`.
 
 use crate::account::{Role, User};
+use crate::catalog::bin::BinEntry;
 use crate::catalog::cluster::{Backend, BrokerGroup, Frontend, Repository};
 use crate::catalog::database::Database;
 use crate::catalog::job::{BackupJob, RestoreJob};
@@ -46,6 +47,9 @@ pub struct State {
     pub backups: Map<JobId, BackupJob>,
     /// By id; the last few per database are kept when ended.
     pub restores: Map<JobId, RestoreJob>,
+    /// What was dropped and can be brought back, by the id it had.
+    #[serde(default)]
+    pub bin: Map<u64, BinEntry>,
 }
 
 /// The first id given; below it there is room for ids that are not of this state.
@@ -68,6 +72,7 @@ impl Default for State {
             transactions: Map::new(),
             backups: Map::new(),
             restores: Map::new(),
+            bin: Map::new(),
         }
     }
 }

@@ -146,7 +146,8 @@ impl State {
         self.restores.values().find(|job| {
             job.db == db
                 && !job.state.is_over()
-                && job.targets.iter().any(|target| target.is_new() && target.table.name == name)
+                && (job.targets.iter().any(|target| target.is_new() && target.table.name == name)
+                    || job.views.iter().any(|target| target.view.name == name))
         })
     }
 
@@ -183,7 +184,10 @@ impl State {
             .values()
             .filter(|job| !job.state.is_over())
             .flat_map(|job| job.targets.iter().map(|target| &target.table));
-        catalog.chain(backups).chain(restores).flat_map(|table| table.tablets().map(|(_, tablet)| tablet.id)).collect()
+        let dropped = self.bin.values().flat_map(|entry| entry.what.tablets());
+        let claimed =
+            catalog.chain(backups).chain(restores).flat_map(|table| table.tablets().map(|(_, tablet)| tablet.id));
+        claimed.chain(dropped.map(|tablet| tablet.id)).collect()
     }
 }
 

@@ -51,7 +51,7 @@ fn table(db: DbId, name: &str, backend: BackendId) -> NewTable {
     };
     let partition = |name: &str, lower, upper| NewPartition {
         name: name.to_owned(),
-        range: Some(KeyRange { lower: vec![lower], upper: vec![upper] }),
+        range: Some(KeyRange::new(vec![lower], vec![upper])),
         replication_num: 1,
         placement: vec![vec![backend]],
     };
@@ -66,6 +66,7 @@ fn table(db: DbId, name: &str, backend: BackendId) -> NewTable {
             ],
         },
         partition_columns: vec!["id".to_owned()],
+        partitioning: Default::default(),
         bucket_columns: Vec::new(),
         properties: BTreeMap::new(),
         comment: String::new(),

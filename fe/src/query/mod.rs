@@ -10,7 +10,7 @@
 //!
 //! Modules, bottom to top: `errors`, `dialect`, `pin`, `prune`, `names`, `checksum`, `date_format`,
 //! `encode`, `lane` | `source`, `assign` |
-//! `fetch` | `table` | `system`, `catalog` | this file with `functions`, `stream`.
+//! `fetch` | `table` | `system`, `catalog` | this file with `functions`, `views`, `stream`.
 
 mod assign;
 mod catalog;
@@ -34,15 +34,18 @@ mod statement;
 mod stream;
 mod system;
 mod table;
+mod views;
 
 pub use stream::QueryStream;
 pub use system::table_names as system_tables;
+pub use views::{Described, in_database as view_in_database, reads as view_reads};
 
 use crate::account::Who;
 use crate::backends::Backends;
 use crate::config::Config;
+use crate::meta::state::State;
 use crate::raft::Meta;
-use catalog::{CATALOG, Catalog};
+use catalog::{CATALOG, Catalog, ViewSlots};
 use checksum::Checksum;
 use coffer_stdx::{Error, Result};
 use datafusion::common::config::Dialect;
@@ -135,14 +138,19 @@ impl Engine {
         let state = self.base.as_ref().clone();
         let current = caller.database.as_deref();
         let wanted = parsed.tables(&state, current)?;
-        let pinned = if wanted.catalog {
-            self.meta.view(|state| Pinned::everything(state, &wanted.names, (current, &caller.who)))?
+        let moment = self.meta.view(State::clone);
+        let beneath = views::beneath(&moment, &state, &wanted.names, current)?;
+        let who = (current, &caller.who);
+        let mut pinned = if wanted.catalog {
+            Pinned::everything(&moment, &wanted.names, who)?
         } else {
-            let who = (current, &caller.who);
-            self.meta.view(|state| Pinned::named(state, &wanted.names, &wanted.parts, who))?
+            Pinned::named(&moment, &wanted.names, &wanted.parts, who)?
         };
+        views::pin(&moment, &mut pinned, &beneath)?;
         parsed.fix_names(&pinned, wanted.catalog);
-        let context = self.context(state, caller, pinned);
+        let slots = ViewSlots::default();
+        let context = self.context(state, caller, (pinned.clone(), slots.clone()));
+        views::plan(&context, &slots, &pinned, beneath).await?;
         let mut plan = plan_statement(&context, parsed.clone()).await;
         if plan.as_ref().is_err_and(|error| error.message().contains(SAME_NAMES)) {
             parsed.name_expressions();
@@ -152,7 +160,7 @@ impl Engine {
         Ok((context, plan))
     }
 
-    fn context(&self, state: SessionState, caller: &Caller, pinned: Pinned) -> SessionContext {
+    fn context(&self, state: SessionState, caller: &Caller, (pinned, views): (Pinned, ViewSlots)) -> SessionContext {
         let mut builder = SessionStateBuilder::new_from_existing(state);
         if let Some(config) = builder.config()
             && let Some(database) = &caller.database
@@ -160,7 +168,7 @@ impl Engine {
             config.options_mut().catalog.default_schema.clone_from(database);
         }
         let context = SessionContext::new_with_state(builder.build());
-        context.register_catalog(CATALOG, Arc::new(Catalog::new(pinned, &self.source)));
+        context.register_catalog(CATALOG, Arc::new(Catalog::new(pinned, &self.source, &views)));
         for function in functions::of_session(caller) {
             context.register_udf(function);
         }

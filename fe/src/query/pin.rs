@@ -5,6 +5,7 @@ use super::dialect::Part;
 use crate::account::{Privilege, Rights, Who};
 use crate::catalog::database::Database;
 use crate::catalog::table::{FIRST_VERSION, Partition, Table};
+use crate::catalog::view::View;
 use crate::error::{table_denied, unknown_partition};
 use crate::meta::state::State;
 use crate::sql::ast::ObjectName;
@@ -39,6 +40,10 @@ pub(crate) struct TabletRead {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pinned {
     pub(crate) databases: BTreeMap<String, BTreeMap<String, PinnedTable>>,
+    /// The views to list, by database; only for statements about the catalog.
+    pub(crate) views: Vec<(String, View)>,
+    /// Names of the columns of views that the statement reads.
+    pub(crate) view_columns: Vec<String>,
 }
 
 impl Pinned {
@@ -52,13 +57,37 @@ impl Pinned {
     ) -> Result<Pinned> {
         let rights = state.rights(who)?;
         let mut pinned = Pinned::default();
+        names.iter().try_for_each(|name| may_read(&rights, &real(name, parts), (current, who)))?;
+        pinned.add(state, names, parts, current)?;
+        if let Some(current) = current.and_then(|name| state.find_database(name)) {
+            pinned.databases.entry(current.name.clone()).or_default();
+        }
+        Ok(pinned)
+    }
+
+    /// Pin tables, whoever asks. Views are passed over: what they read is pinned for itself.
+    pub(crate) fn add(
+        &mut self,
+        state: &State,
+        names: &[ObjectName],
+        parts: &BTreeMap<String, Part>,
+        current: Option<&str>,
+    ) -> Result<()> {
         for name in names {
             let part = parts.get(&name.name);
-            let table = part.map_or(&name.name, |part| &part.table);
-            let real = ObjectName { database: name.database.clone(), name: table.clone() };
-            may_read(&rights, &real, (current, who))?;
+            let real = real(name, parts);
+            let database = state.database_or_current(real.database.as_deref(), current)?;
+            if let Some(view) = database.view(&real.name) {
+                if part.is_some() {
+                    let text = format!("'{}.{}' is a view: it has no partitions", database.name, view.name);
+                    return Err(coffer_stdx::Error::invalid(text));
+                }
+                self.databases.entry(database.name.clone()).or_default();
+                self.view_columns.extend(view.columns.iter().map(|column| column.name.clone()));
+                continue;
+            }
             let (database, table) = state.table(&real, current)?;
-            let tables = pinned.databases.entry(database.name.clone()).or_default();
+            let tables = self.databases.entry(database.name.clone()).or_default();
             let mut found = PinnedTable::new(state, table, true);
             let mut known_as = table.name.clone();
             if let Some(part) = part {
@@ -69,10 +98,7 @@ impl Pinned {
             }
             tables.insert(known_as, found);
         }
-        if let Some(current) = current.and_then(|name| state.find_database(name)) {
-            pinned.databases.entry(current.name.clone()).or_default();
-        }
-        Ok(pinned)
+        Ok(())
     }
 
     /// Everything that `who` sees, for statements about the catalog itself; those it names besides must be readable.
@@ -89,8 +115,20 @@ impl Pinned {
             seen.map(|table| (table.name.clone(), PinnedTable::new(state, table, readable(table)))).collect()
         };
         let seen = state.databases.values().filter(|database| rights.sees_database(&database.name));
-        Ok(Pinned { databases: seen.map(|database| (database.name.clone(), tables_of(database))).collect() })
+        let views = seen.clone().flat_map(|database| {
+            let views = database.views.values().filter(|view| rights.sees_table(&database.name, &view.name));
+            views.map(|view| (database.name.clone(), view.clone()))
+        });
+        let views = views.collect();
+        let databases = seen.map(|database| (database.name.clone(), tables_of(database))).collect();
+        Ok(Pinned { databases, views, view_columns: Vec::new() })
     }
+}
+
+/// The table that a name means, which may stand for some partitions of it.
+fn real(name: &ObjectName, parts: &BTreeMap<String, Part>) -> ObjectName {
+    let table = parts.get(&name.name).map_or(&name.name, |part| &part.table);
+    ObjectName { database: name.database.clone(), name: table.clone() }
 }
 
 fn may_read(rights: &Rights<'_>, name: &ObjectName, (current, who): (Option<&str>, &Who)) -> Result<()> {

@@ -187,12 +187,12 @@ mod tests {
     const ID: KeyColumn<'static> = ("id", ColumnType::Int);
 
     fn ints(lower: i128, upper: i128) -> KeyRange {
-        KeyRange { lower: vec![Bound::Value(Scalar::Int(lower))], upper: vec![Bound::Value(Scalar::Int(upper))] }
+        KeyRange::new(vec![Bound::Value(Scalar::Int(lower))], vec![Bound::Value(Scalar::Int(upper))])
     }
 
     fn days(lower: &str, upper: &str) -> KeyRange {
         let bound = |text: &str| vec![Bound::Value(Scalar::parse(ColumnType::Date, text).unwrap())];
-        KeyRange { lower: bound(lower), upper: bound(upper) }
+        KeyRange::new(bound(lower), bound(upper))
     }
 
     /// Which of [min, 10), [10, 20), [20, max) are read.
@@ -254,10 +254,10 @@ mod tests {
 
     #[test]
     fn several_columns_compare_in_order() {
-        let range = KeyRange {
-            lower: vec![Bound::Value(Scalar::Int(1)), Bound::Value(Scalar::Int(5))],
-            upper: vec![Bound::Value(Scalar::Int(3)), Bound::Value(Scalar::Int(5))],
-        };
+        let range = KeyRange::new(
+            vec![Bound::Value(Scalar::Int(1)), Bound::Value(Scalar::Int(5))],
+            vec![Bound::Value(Scalar::Int(3)), Bound::Value(Scalar::Int(5))],
+        );
         let columns = [("a", ColumnType::Int), ("b", ColumnType::Int)];
         let reads = |conditions: &[Expr]| Allowed::new(&columns, conditions).may_hold(Some(&range));
         assert!(reads(&[col("a").eq(lit(1))]));

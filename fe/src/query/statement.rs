@@ -60,6 +60,18 @@ impl Parsed {
         self.statement
     }
 
+    /// As text.
+    pub(super) fn text(&self) -> String {
+        self.statement.to_string()
+    }
+
+    /// Change names in it.
+    pub(super) fn visit(&mut self, visitor: &mut impl VisitorMut<Break = ()>) {
+        if let Some(inner) = query_of(&mut self.statement) {
+            let _ = inner.visit(visitor);
+        }
+    }
+
     /// The tables it names, common table expressions left out.
     pub(super) fn tables(&mut self, state: &SessionState, current: Option<&str>) -> Result<Wanted> {
         let mut parts = BTreeMap::new();
@@ -95,6 +107,7 @@ impl Parsed {
         for table in tables {
             table.table.schema.columns.iter().for_each(|column| names.add(&column.name));
         }
+        pinned.view_columns.iter().for_each(|name| names.add(name));
         if catalog {
             system::column_names().for_each(|name| names.add(name));
         }

@@ -1,9 +1,10 @@
 //! `information_schema`: what tools ask about databases, tables and columns, with the columns MySQL has.
 //!
 //! A table is made when a statement names it, from the catalog as pinned for that statement. What there is none of here
-//! (views, keys, routines, triggers) is an empty table, so that a tool that looks finds nothing instead of an error.
+//! (keys, routines, triggers) is an empty table, so that a tool that looks finds nothing instead of an error.
 
 use super::pin::{Pinned, PinnedTable};
+use crate::catalog::view::View;
 use async_trait::async_trait;
 use coffer_table::{Column, ColumnType, calendar};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -78,8 +79,55 @@ const COLUMNS: Definition = (
     ],
 );
 
+const VIEWS: Definition = (
+    "views",
+    &[
+        "TABLE_CATALOG",
+        "TABLE_SCHEMA",
+        "TABLE_NAME",
+        "VIEW_DEFINITION",
+        "CHECK_OPTION",
+        "IS_UPDATABLE",
+        "DEFINER",
+        "SECURITY_TYPE",
+        "CHARACTER_SET_CLIENT",
+        "COLLATION_CONNECTION",
+    ],
+);
+
+const PARTITIONS: Definition = (
+    "partitions",
+    &[
+        "TABLE_CATALOG",
+        "TABLE_SCHEMA",
+        "TABLE_NAME",
+        "PARTITION_NAME",
+        "SUBPARTITION_NAME",
+        "PARTITION_ORDINAL_POSITION#",
+        "SUBPARTITION_ORDINAL_POSITION#",
+        "PARTITION_METHOD",
+        "SUBPARTITION_METHOD",
+        "PARTITION_EXPRESSION",
+        "SUBPARTITION_EXPRESSION",
+        "PARTITION_DESCRIPTION",
+        "TABLE_ROWS#",
+        "AVG_ROW_LENGTH#",
+        "DATA_LENGTH#",
+        "MAX_DATA_LENGTH#",
+        "INDEX_LENGTH#",
+        "DATA_FREE#",
+        "CREATE_TIME",
+        "UPDATE_TIME",
+        "CHECK_TIME",
+        "CHECKSUM#",
+        "PARTITION_COMMENT",
+        "NODEGROUP",
+        "TABLESPACE_NAME",
+    ],
+);
+
 /// Always empty.
-const EMPTY: [Definition; 9] = [
+const EMPTY: [Definition; 8] = [
     ("events", &["EVENT_CATALOG", "EVENT_SCHEMA", "EVENT_NAME", "STATUS"]),
     (
         "key_column_usage",
@@ -190,23 +238,10 @@ const EMPTY: [Definition; 9] = [
             "ACTION_STATEMENT",
         ],
     ),
-    (
-        "views",
-        &[
-            "TABLE_CATALOG",
-            "TABLE_SCHEMA",
-            "TABLE_NAME",
-            "VIEW_DEFINITION",
-            "CHECK_OPTION",
-            "IS_UPDATABLE",
-            "DEFINER",
-            "SECURITY_TYPE",
-        ],
-    ),
 ];
 
 fn definitions() -> impl Iterator<Item = Definition> {
-    [SCHEMATA, TABLES, COLUMNS].into_iter().chain(EMPTY)
+    [SCHEMATA, TABLES, COLUMNS, VIEWS, PARTITIONS].into_iter().chain(EMPTY)
 }
 
 /// The names of the tables.
@@ -244,7 +279,12 @@ impl SchemaProvider for System {
         let rows = match name {
             "schemata" => schemata(&self.pinned),
             "tables" => tables(&self.pinned),
-            "columns" => self.pinned_tables().flat_map(|(database, table)| columns_of(database, table)).collect(),
+            "columns" => {
+                let of_tables = self.pinned_tables().flat_map(|(database, table)| columns_of(database, table));
+                of_tables.chain(self.pinned.views.iter().flat_map(columns_of_view)).collect()
+            }
+            "views" => self.pinned.views.iter().map(view_row).collect(),
+            "partitions" => self.pinned_tables().flat_map(|(database, table)| partitions_of(database, table)).collect(),
             _ => Vec::new(),
         };
         let batch = batch(columns, &rows)?;
@@ -295,6 +335,15 @@ fn tables(pinned: &Pinned) -> Vec<Row> {
             rows.push(row);
         }
     }
+    for (database, view) in &pinned.views {
+        let created = i64::try_from(view.created_ms.saturating_mul(1_000)).unwrap_or_default();
+        let mut row = vec![None; TABLES.1.len()];
+        row[..5].clone_from_slice(&[text("def"), text(database), text(&view.name), text("VIEW"), None]);
+        row[14] = Some(calendar::format_datetime(created, 0));
+        row[17] = text(COLLATION);
+        row[20] = text(&view.comment);
+        rows.push(row);
+    }
     for name in table_names() {
         let mut row = vec![None; TABLES.1.len()];
         row[..4].clone_from_slice(&[text("def"), text(INFORMATION_SCHEMA), text(name), text("SYSTEM VIEW")]);
@@ -307,6 +356,50 @@ fn tables(pinned: &Pinned) -> Vec<Row> {
 fn columns_of<'a>(database: &'a str, table: &'a PinnedTable) -> impl Iterator<Item = Row> + 'a {
     let columns = table.table.schema.columns.iter().enumerate();
     columns.map(move |(at, column)| column_row((database, &table.table.name), at + 1, column))
+}
+
+fn columns_of_view((database, view): &(String, View)) -> Vec<Row> {
+    let columns = view.columns.iter().enumerate();
+    columns.map(|(at, column)| column_row((database, &view.name), at + 1, column)).collect()
+}
+
+fn view_row((database, view): &(String, View)) -> Row {
+    vec![
+        text("def"),
+        text(database),
+        text(&view.name),
+        text(&view.query),
+        text("NONE"),
+        text("NO"),
+        text("root@%"),
+        text("DEFINER"),
+        text("utf8mb4"),
+        text(COLLATION),
+    ]
+}
+
+fn partitions_of(database: &str, table: &PinnedTable) -> Vec<Row> {
+    let table = &table.table;
+    let kinds = table.partition_kinds();
+    let method = match (table.partition_columns.is_empty(), table.partitioning.list) {
+        (true, _) => None,
+        (false, true) => text("LIST"),
+        (false, false) => text("RANGE"),
+    };
+    let mut rows = Vec::with_capacity(table.partitions.len());
+    for (at, partition) in table.partitions.values().enumerate() {
+        let updated = i64::try_from(partition.visible_ms.saturating_mul(1_000)).unwrap_or_default();
+        let mut row = vec![None; PARTITIONS.1.len()];
+        row[..4].clone_from_slice(&[text("def"), text(database), text(&table.name), text(&partition.name)]);
+        row[5] = Some((at + 1).to_string());
+        row[7].clone_from(&method);
+        row[9] = method.as_ref().map(|_| table.partition_columns.join(", "));
+        row[11] = partition.range.as_ref().map(|range| range.format(&kinds));
+        row[19] = Some(calendar::format_datetime(updated, 0));
+        row[22] = text("");
+        rows.push(row);
+    }
+    rows
 }
 
 fn column_row((database, table): (&str, &str), position: usize, column: &Column) -> Row {
@@ -414,7 +507,7 @@ mod tests {
     #[test]
     fn every_table_of_mysql_that_tools_ask_for_is_there() {
         let names = table_names();
-        assert!(names.is_sorted() && names.contains(&"key_column_usage") && names.len() == 12);
+        assert!(names.is_sorted() && names.contains(&"key_column_usage") && names.len() == 13);
         assert!(column_names().any(|name| name == "COLUMN_TYPE"));
     }
 }

@@ -5,7 +5,8 @@
 //! section   kind (1) | length (4) | CRC32C of kind and body (4) | body
 //! End       number of sections before it (8) | BLAKE3 of every byte before this section (32)
 //! ```
-//! All numbers are little-endian. Bodies are JSON; those of tables begin with the id of their database (8). One table, load or
+//! All numbers are little-endian. Bodies are JSON; those of tables begin with the id of their database (8), those of
+//! the recycle bin with the id of what was dropped (8). One table, load or
 //! job is one section, so that writing and reading take the memory of the state and of one section. Nothing is skipped:
 //! whatever does not match its checksum is an error that names the file and the place.
 
@@ -44,6 +45,8 @@ enum Kind {
     Backup = 6,
     /// A restore job.
     Restore = 7,
+    /// Something in the recycle bin.
+    Bin = 8,
     /// Nothing follows.
     End = 255,
 }
@@ -59,6 +62,7 @@ pub(super) fn write(out: impl Write, meta: &SnapshotMeta, state: &State) -> Resu
         transactions: Map::new(),
         backups: Map::new(),
         restores: Map::new(),
+        bin: Map::new(),
         ..state.clone()
     };
     writer.json(Kind::Core, &[], &core)?;
@@ -70,6 +74,7 @@ pub(super) fn write(out: impl Write, meta: &SnapshotMeta, state: &State) -> Resu
     state.transactions.values().try_for_each(|one| writer.json(Kind::Transaction, &[], one))?;
     state.backups.values().try_for_each(|one| writer.json(Kind::Backup, &[], one))?;
     state.restores.values().try_for_each(|one| writer.json(Kind::Restore, &[], one))?;
+    state.bin.iter().try_for_each(|(id, one)| writer.json(Kind::Bin, &id.to_le_bytes(), one))?;
     writer.end()
 }
 
@@ -162,6 +167,9 @@ fn add<R: Read>(state: &mut State, kind: u8, body: &[u8], reader: &Reader<'_, R>
     } else if kind == Kind::Restore as u8 {
         let one: crate::catalog::job::RestoreJob = reader.json(body)?;
         state.restores.insert(one.id, one);
+    } else if kind == Kind::Bin as u8 {
+        let (id, json) = body.split_first_chunk::<8>().ok_or_else(|| reader.broken("a dropped object is cut off"))?;
+        state.bin.insert(u64::from_le_bytes(*id), reader.json(json)?);
     } else {
         return Err(reader.broken("a section is of an unknown kind"));
     }

@@ -29,7 +29,7 @@ fn table(db: DbId, backend: BackendId) -> NewTable {
     let bound = |n| vec![Bound::Value(Scalar::Int(n))];
     let partition = NewPartition {
         name: "p".to_owned(),
-        range: Some(KeyRange { lower: bound(0), upper: bound(10) }),
+        range: Some(KeyRange::new(bound(0), bound(10))),
         replication_num: 1,
         placement: vec![vec![backend]; 2],
     };
@@ -38,6 +38,7 @@ fn table(db: DbId, backend: BackendId) -> NewTable {
         name: "t".to_owned(),
         schema: Schema { columns: vec![column] },
         partition_columns: vec!["k".to_owned()],
+        partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],
         properties: BTreeMap::from([("replication_num".to_owned(), "1".to_owned())]),
         comment: "c".to_owned(),
@@ -117,6 +118,30 @@ fn an_image_reads_back() {
     assert_eq!(read_meta(&bytes[..], Path::new("s")).unwrap(), meta());
     // The same state, the same bytes: on every frontend.
     assert_eq!(image(), bytes);
+}
+
+#[test]
+fn the_recycle_bin_and_views_are_part_of_it() {
+    use crate::meta::definition::{Definition, NewView};
+    let mut state = sample();
+    let (db, table) = {
+        let database = state.find_database("d").unwrap();
+        (database.id, database.tables.keys().next().copied().unwrap())
+    };
+    let view = crate::catalog::view::View {
+        id: TableId(0),
+        name: "v".to_owned(),
+        columns: Vec::new(),
+        query: "SELECT 1".to_owned(),
+        comment: String::new(),
+        created_ms: 1,
+    };
+    created(&mut state, &Command::Define(Definition::CreateView(NewView { db, view, replace: false })));
+    apply(&mut state, &Command::Define(Definition::RecycleTable { db, table, now_ms: 9 }));
+    assert_eq!(state.bin.len(), 1);
+    let mut bytes = Vec::new();
+    write(&mut bytes, &meta(), &state).unwrap();
+    assert_eq!(read_back(&bytes).unwrap().1, state);
 }
 
 #[test]

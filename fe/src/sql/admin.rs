@@ -2,14 +2,17 @@
 
 use super::ast::{Show, Statement};
 use super::cursor::Cursor;
-use super::known;
 use super::rows::optional_like;
+use super::{known, show_more};
 use crate::error::Result;
 
 /// `ADMIN {SHOW FRONTEND CONFIG [LIKE 'x'] | SET FRONTEND CONFIG ("key" = "value")}`.
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.eat_all(&["ADMIN", "SHOW", "FRONTEND", "CONFIG"]) {
         return Ok(Statement::Show(Show::FrontendConfig { like: optional_like(cursor)? }));
+    }
+    if cursor.eat_all(&["ADMIN", "SHOW", "REPLICA"]) {
+        return show_more::replicas(cursor);
     }
     if cursor.eat_all(&["ADMIN", "SET", "FRONTEND", "CONFIG"]) {
         let properties = cursor.properties()?;

@@ -1,5 +1,6 @@
 //! Every statement Coffer accepts, one variant each. Names are as written; nothing is resolved here.
 
+use super::define_ast::{Define, ShowMore};
 use crate::account::{AccountName, Grantee, NewPassword, Privilege};
 use coffer_table::Column;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub enum Statement {
     TruncateTable { table: ObjectName, partitions: Vec<String> },
     /// ALTER TABLE name SET ("k" = "v").
     AlterTableSet { table: ObjectName, properties: Properties },
+    /// ALTER TABLE, views, the recycle bin.
+    Define(Define),
     /// INSERT INTO table [(columns)] [WITH LABEL l] VALUES ... | SELECT ...
     Insert(Box<Insert>),
     /// SELECT, WITH, VALUES, EXPLAIN: text for the query engine.
@@ -127,7 +130,7 @@ pub struct CreateTable {
     /// Columns of DUPLICATE KEY; `None` without the clause (the first columns that can be keys are taken).
     pub duplicate_key: Option<Vec<String>>,
     pub comment: String,
-    /// PARTITION BY RANGE (columns) (...).
+    /// PARTITION BY {RANGE | LIST} (columns) (...).
     pub partition: Option<PartitionBy>,
     /// DISTRIBUTED BY HASH(columns); empty for RANDOM.
     pub bucket_columns: Vec<String>,
@@ -136,18 +139,22 @@ pub struct CreateTable {
     pub properties: Properties,
 }
 
-/// PARTITION BY RANGE.
+/// PARTITION BY RANGE or LIST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionBy {
     pub columns: Vec<String>,
+    pub list: bool,
     pub partitions: Vec<PartitionDef>,
 }
 
 /// One PARTITION definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionDef {
+    /// Empty for [`PartitionValues::Steps`], which name themselves.
     pub name: String,
     pub values: PartitionValues,
+    /// `("replication_num" = "1")` behind the values.
+    pub properties: Properties,
 }
 
 /// The key range of a partition, as text: types are known only with the columns.
@@ -157,13 +164,28 @@ pub enum PartitionValues {
     LessThan(Vec<BoundText>),
     /// VALUES [(lower), (upper)).
     Range { lower: Vec<BoundText>, upper: Vec<BoundText> },
+    /// VALUES IN (...): keys, each with a value per column.
+    In(Vec<Vec<BoundText>>),
+    /// FROM (...) TO (...) INTERVAL n [unit]: one partition after the other.
+    Steps { from: String, to: String, every: u32, unit: Option<StepUnit> },
 }
 
-/// A literal or MAXVALUE.
+/// How long the partitions of FROM ... TO ... are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepUnit {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+/// A literal, MAXVALUE, or in lists NULL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BoundText {
     Value(String),
     MaxValue,
+    Null,
 }
 
 /// INSERT.
@@ -248,6 +270,8 @@ pub enum Show {
     Engines,
     Collation,
     CharacterSet,
+    /// Views, the recycle bin, sizes, and paths.
+    More(ShowMore),
     /// Index, keys, triggers, events, routines and the like: empty sets for tools that ask.
     Empty {
         columns: Vec<String>,

@@ -1,6 +1,6 @@
 //! CREATE TABLE.
 
-use super::ast::{BoundText, CreateTable, PartitionBy, PartitionDef, PartitionValues, Properties, Statement};
+use super::ast::{BoundText, CreateTable, PartitionBy, PartitionDef, PartitionValues, Properties, Statement, StepUnit};
 use super::cursor::Cursor;
 use super::{names, types};
 use crate::error::{Error, Result, number};
@@ -212,14 +212,11 @@ fn distribution(cursor: &mut Cursor<'_>, create: &mut CreateTable) -> Result<()>
     Ok(())
 }
 
-/// `RANGE (columns) ([partition [, ...]])`.
+/// `{RANGE | LIST} (columns) ([partition [, ...]])`.
 fn partition_by(cursor: &mut Cursor<'_>) -> Result<PartitionBy> {
-    if cursor.is("LIST") {
-        return Err(not_supported("PARTITION BY LIST"));
-    }
-    cursor.need("RANGE")?;
+    let list = cursor.need_one_of(&["RANGE", "LIST"])? == "LIST";
     if *cursor.nth(2) == Token::LParen {
-        return Err(not_supported("a function in PARTITION BY RANGE"));
+        return Err(not_supported("a function in PARTITION BY"));
     }
     let columns = cursor.names("a column name")?;
     cursor.need_token(&Token::LParen)?;
@@ -230,25 +227,34 @@ fn partition_by(cursor: &mut Cursor<'_>) -> Result<PartitionBy> {
     }
     let mut seen = std::collections::BTreeSet::new();
     for partition in &partitions {
-        if !seen.insert(partition.name.to_ascii_lowercase()) {
+        let steps = matches!(partition.values, PartitionValues::Steps { .. });
+        if !steps && !seen.insert(partition.name.to_ascii_lowercase()) {
             return Err(Error::invalid(format!("Duplicated partition name: {}", partition.name)));
         }
     }
-    Ok(PartitionBy { columns, partitions })
+    Ok(PartitionBy { columns, list, partitions })
 }
 
-/// `PARTITION [IF NOT EXISTS] name VALUES {LESS THAN bounds | [bounds, bounds)}`.
+/// `PARTITION [IF NOT EXISTS] name VALUES ...`, or `FROM ... TO ... INTERVAL ...`.
 fn partition(cursor: &mut Cursor<'_>) -> Result<PartitionDef> {
-    if cursor.is("FROM") {
-        return Err(not_supported("FROM ... TO ... INTERVAL of partitions"));
+    if !cursor.is("FROM") {
+        cursor.need("PARTITION")?;
     }
-    cursor.need("PARTITION")?;
+    partition_after_word(cursor)
+}
+
+/// Behind PARTITION: `[IF NOT EXISTS] name VALUES {LESS THAN bounds | [bounds, bounds) | IN (keys)} [(properties)]`, or
+/// `FROM (value) TO (value) INTERVAL n [unit]`.
+pub(super) fn partition_after_word(cursor: &mut Cursor<'_>) -> Result<PartitionDef> {
+    if cursor.eat("FROM") {
+        return steps(cursor);
+    }
     cursor.if_not_exists();
     let name = cursor.name("a partition name")?;
     names::check_partition(&name)?;
     cursor.need("VALUES")?;
-    let values = if cursor.is("IN") {
-        return Err(not_supported("VALUES IN of partitions"));
+    let values = if cursor.eat("IN") {
+        PartitionValues::In(cursor.parenthesised(list_key)?)
     } else if cursor.eat_all(&["LESS", "THAN"]) {
         if cursor.eat("MAXVALUE") {
             PartitionValues::LessThan(vec![BoundText::MaxValue])
@@ -263,10 +269,42 @@ fn partition(cursor: &mut Cursor<'_>) -> Result<PartitionDef> {
         cursor.need_token(&Token::RParen)?;
         PartitionValues::Range { lower, upper }
     };
-    if *cursor.peek() == Token::LParen {
-        return Err(not_supported(&format!("properties of partition '{name}'")));
-    }
-    Ok(PartitionDef { name, values })
+    let properties = if *cursor.peek() == Token::LParen { cursor.properties()? } else { Properties::new() };
+    Ok(PartitionDef { name, values, properties })
+}
+
+/// Behind FROM.
+fn steps(cursor: &mut Cursor<'_>) -> Result<PartitionDef> {
+    let one = |cursor: &mut Cursor<'_>| -> Result<String> {
+        let mut values = cursor.parenthesised(|cursor| cursor.value("a value"))?;
+        match (values.pop(), values.is_empty()) {
+            (Some(value), true) => Ok(value),
+            _ => Err(Error::invalid("partitions by FROM ... TO ... INTERVAL have one partition column")),
+        }
+    };
+    let from = one(cursor)?;
+    cursor.need("TO")?;
+    let to = one(cursor)?;
+    cursor.need("INTERVAL")?;
+    let every = cursor.number("a number")?;
+    let units = [
+        ("HOUR", StepUnit::Hour),
+        ("DAY", StepUnit::Day),
+        ("WEEK", StepUnit::Week),
+        ("MONTH", StepUnit::Month),
+        ("YEAR", StepUnit::Year),
+    ];
+    let unit = units.into_iter().find(|(word, _)| cursor.eat(word)).map(|(_, unit)| unit);
+    let properties = if *cursor.peek() == Token::LParen { cursor.properties()? } else { Properties::new() };
+    Ok(PartitionDef { name: String::new(), values: PartitionValues::Steps { from, to, every, unit }, properties })
+}
+
+/// A value, or as many in parentheses as there are columns.
+fn list_key(cursor: &mut Cursor<'_>) -> Result<Vec<BoundText>> {
+    let value = |cursor: &mut Cursor<'_>| {
+        if cursor.eat("NULL") { Ok(BoundText::Null) } else { cursor.value("a value").map(BoundText::Value) }
+    };
+    if *cursor.peek() == Token::LParen { cursor.parenthesised(value) } else { Ok(vec![value(cursor)?]) }
 }
 
 fn bound(cursor: &mut Cursor<'_>) -> Result<BoundText> {

@@ -16,6 +16,9 @@ mod backup;
 mod cluster;
 mod create_table;
 mod cursor;
+mod define;
+#[allow(missing_docs, reason = "as in `ast`")]
+pub mod define_ast;
 mod depth;
 mod insert;
 mod known;
@@ -27,6 +30,7 @@ mod rows;
 mod session;
 mod show;
 mod show_empty;
+mod show_more;
 mod table;
 mod types;
 
@@ -65,6 +69,7 @@ fn dispatch(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "EXPLAIN" | "DESC" | "DESCRIBE" => query::explain(cursor),
         "INSERT" => insert::parse(cursor),
         "CREATE" | "DROP" | "TRUNCATE" | "ALTER" => definition(cursor),
+        "RECOVER" => define::recover(cursor),
         "GRANT" => account::grant(cursor),
         "REVOKE" => account::revoke(cursor),
         "ADMIN" => admin::parse(cursor),
@@ -92,8 +97,6 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Statement> {
         backup::drop_snapshot(cursor)
     } else if cursor.eat("TRUNCATE") {
         table::truncate(cursor)
-    } else if cursor.eat_all(&["ALTER", "TABLE"]) {
-        table::alter(cursor)
     } else if cursor.eat_all(&["ALTER", "SYSTEM"]) {
         cluster::alter_system(cursor)
     } else if cursor.eat_all(&["CREATE", "REPOSITORY"]) {
@@ -105,6 +108,8 @@ fn definition(cursor: &mut Cursor<'_>) -> Result<Statement> {
     } else if cursor.eat_all(&["DROP", "REPOSITORY"]) {
         repository::drop(cursor)
     } else if let Some(statement) = account::definition(cursor)? {
+        Ok(statement)
+    } else if let Some(statement) = define::definition(cursor)? {
         Ok(statement)
     } else {
         Err(known::refuse(cursor))

@@ -4,7 +4,7 @@ use super::ast::{RowFilter, RowOperator, Show, Statement};
 use super::cursor::Cursor;
 use super::rows::{conditions, exactly, filter, optional_like};
 use super::table::optional_partitions;
-use super::{known, show_empty};
+use super::{known, show_empty, show_more};
 use crate::error::{Error, Result};
 
 const BACKUP_WHERE: &str =
@@ -16,6 +16,9 @@ const SNAPSHOT_WHERE: &str = "Where clause should looks like: SNAPSHOT = 'your_s
 /// A SHOW statement.
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.need("SHOW")?;
+    if let Some(show) = show_more::parse(cursor)? {
+        return Ok(Statement::Show(show));
+    }
     let shown = match objects(cursor)? {
         Some(show) => Some(show),
         None => match jobs(cursor)? {
@@ -166,9 +169,6 @@ fn snapshot(cursor: &mut Cursor<'_>) -> Result<Show> {
 
 /// The cluster, variables, and what drivers ask.
 fn server(cursor: &mut Cursor<'_>) -> Result<Option<Show>> {
-    if cursor.eat("PROC") {
-        return proc_path(cursor).map(Some);
-    }
     let scoped = cursor.is_nth(1, "VARIABLES") || cursor.is_nth(1, "STATUS");
     if scoped && cursor.is_one_of(&["GLOBAL", "SESSION", "LOCAL"]) {
         cursor.skip();
@@ -220,17 +220,6 @@ fn without_filter(cursor: &mut Cursor<'_>, show: Show) -> Show {
         cursor.skip_rest();
     }
     show
-}
-
-/// The virtual directory of the classic system, as far as it mirrors other statements.
-fn proc_path(cursor: &mut Cursor<'_>) -> Result<Show> {
-    let path = cursor.string("a quoted path")?;
-    match path.trim_matches('/').to_ascii_lowercase().as_str() {
-        "backends" => Ok(Show::Backends),
-        "frontends" => Ok(Show::Frontends),
-        "brokers" => Ok(Show::Brokers),
-        _ => Err(Error::not_supported(format!("SHOW PROC '{path}' is not supported"))),
-    }
 }
 
 /// `[LIKE 'x' | WHERE column {= | LIKE} 'x']`, the column being one of these.

@@ -62,34 +62,13 @@ const ROUTINES: [&str; 11] = [
     "collation_connection",
     "Database Collation",
 ];
-const TABLE_STATUS: [&str; 18] = [
-    "Name",
-    "Engine",
-    "Version",
-    "Row_format",
-    "Rows",
-    "Avg_row_length",
-    "Data_length",
-    "Max_data_length",
-    "Index_length",
-    "Data_free",
-    "Auto_increment",
-    "Create_time",
-    "Update_time",
-    "Check_time",
-    "Collation",
-    "Checksum",
-    "Create_options",
-    "Comment",
-];
 const OPEN_TABLES: [&str; 4] = ["Database", "Table", "In_use", "Name_locked"];
 const PLUGINS: [&str; 5] = ["Name", "Status", "Type", "Library", "License"];
 const PROFILES: [&str; 3] = ["Query_ID", "Duration", "Query"];
-const VIEWS: [&str; 1] = ["Name"];
 
 /// By the words that name the thing; what follows is not looked at.
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Show>> {
-    let kinds: [(&[&str], &[&str]); 13] = [
+    let kinds: [(&[&str], &[&str]); 11] = [
         (&["INDEX"], &INDEX),
         (&["INDEXES"], &INDEX),
         (&["KEYS"], &INDEX),
@@ -98,11 +77,9 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Show>> {
         (&["EVENTS"], &EVENTS),
         (&["PROCEDURE", "STATUS"], &ROUTINES),
         (&["FUNCTION", "STATUS"], &ROUTINES),
-        (&["TABLE", "STATUS"], &TABLE_STATUS),
         (&["OPEN", "TABLES"], &OPEN_TABLES),
         (&["PLUGINS"], &PLUGINS),
         (&["PROFILES"], &PROFILES),
-        (&["VIEWS"], &VIEWS),
     ];
     for (words, columns) in kinds {
         if cursor.eat_all(words) {

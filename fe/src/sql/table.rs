@@ -1,6 +1,6 @@
 //! Databases and tables: all but CREATE TABLE.
 
-use super::ast::{ObjectName, Properties, Statement};
+use super::ast::Statement;
 use super::cursor::Cursor;
 use super::names;
 use crate::error::{Error, Result};
@@ -47,6 +47,8 @@ pub(super) fn truncate(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.eat("TABLE");
     let table = cursor.object_name("a table name")?;
     let partitions = optional_partitions(cursor)?;
+    // What is removed is gone either way.
+    cursor.eat("FORCE");
     Ok(Statement::TruncateTable { table, partitions })
 }
 
@@ -60,23 +62,4 @@ pub(super) fn optional_partitions(cursor: &mut Cursor<'_>) -> Result<Vec<String>
     } else {
         Ok(vec![cursor.name("a partition name")?])
     }
-}
-
-/// Behind ALTER TABLE.
-pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Statement> {
-    let table: ObjectName = cursor.object_name("a table name")?;
-    if cursor.eat("SET") {
-        let properties: Properties = cursor.properties()?;
-        if properties.is_empty() {
-            return Err(cursor.expected("a property"));
-        }
-        return Ok(Statement::AlterTableSet { table, properties });
-    }
-    let others =
-        ["ADD", "DROP", "MODIFY", "RENAME", "REPLACE", "ORDER", "ENABLE", "CHANGE", "COMMENT", "CREATE", "ALTER"];
-    if cursor.is_one_of(&others) {
-        let word = cursor.peek_word().unwrap_or_default().to_ascii_uppercase();
-        return Err(Error::not_supported(format!("ALTER TABLE ... {word} is not supported")));
-    }
-    Err(cursor.expected("SET"))
 }

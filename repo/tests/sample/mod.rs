@@ -35,7 +35,7 @@ pub(crate) fn meta() -> SnapshotMeta {
     let partition = |id: u64, name: &str, lower, upper, tablets: &[u64]| PartitionMeta {
         id,
         name: name.to_owned(),
-        range: Some(KeyRange { lower, upper }),
+        range: Some(KeyRange::new(lower, upper)),
         visible_version: 3,
         replication_num: 2,
         tablets: tablets.to_vec(),
@@ -54,6 +54,8 @@ pub(crate) fn meta() -> SnapshotMeta {
             ],
         },
         partition_columns: vec!["id".to_owned()],
+        list: false,
+        buckets: 0,
         bucket_columns: vec!["id".to_owned()],
         properties: [("replication_num".to_owned(), "2".to_owned())].into(),
         comment: "Orders \"of\" the day".to_owned(),
@@ -69,7 +71,7 @@ pub(crate) fn meta() -> SnapshotMeta {
             partition(21, "p2", bound(170_000_000_000_000_000_000_000_000_000_000_000_000), vec![Bound::Max], &[103]),
         ],
     };
-    SnapshotMeta { format: 1, tables: vec![table] }
+    SnapshotMeta { format: 1, tables: vec![table], views: Vec::new() }
 }
 
 /// The pack of the sample; its id is fixed.
@@ -130,6 +132,7 @@ pub(crate) async fn write_all_but_info(repository: &Repository, dir: &Path, pack
             name: "orders".to_owned(),
             partitions: vec![partition(20, "p1", 2), partition(21, "p2", 1)],
         }],
+        views: Vec::new(),
         meta: meta_ref,
         manifests: vec![ManifestRef { name: part.name, bytes: part.bytes, tablets: part.counts.tablets }],
         totals: Totals {

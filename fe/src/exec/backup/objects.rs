@@ -18,7 +18,12 @@ pub(super) fn choose(database: &Database, objects: &Objects) -> Result<(Chosen, 
             warnings = tables.iter().flat_map(|named| nothing_excluded(database, named)).collect();
             let mut all: Vec<&Table> = database.tables.values().collect();
             all.sort_by(|left, right| left.name.cmp(&right.name));
-            all.into_iter().filter_map(|table| without(table, tables)).collect()
+            let mut chosen: Chosen = all.into_iter().filter_map(|table| without(table, tables)).collect();
+            let kept = database.views.values().filter(|view| !tables.iter().any(|named| named.table == view.name));
+            let mut views: Vec<(String, Vec<String>)> = kept.map(|view| (view.name.clone(), Vec::new())).collect();
+            views.sort();
+            chosen.extend(views);
+            chosen
         }
     };
     if chosen.is_empty() {
@@ -28,6 +33,9 @@ pub(super) fn choose(database: &Database, objects: &Objects) -> Result<(Chosen, 
 }
 
 fn nothing_excluded(database: &Database, named: &TableRef) -> Vec<String> {
+    if database.view(&named.table).is_some() {
+        return Vec::new();
+    }
     let Some(table) = database.table(&named.table) else {
         return vec![format!("EXCLUDE: there is no table '{}' in database '{}'", named.table, database.name)];
     };
@@ -36,6 +44,12 @@ fn nothing_excluded(database: &Database, named: &TableRef) -> Vec<String> {
 }
 
 fn on(database: &Database, named: &TableRef) -> Result<(String, Vec<String>)> {
+    if let Some(view) = database.view(&named.table) {
+        if !named.partitions.is_empty() {
+            return Err(Error::invalid(format!("'{}' is a view: it has no partitions", view.name)));
+        }
+        return Ok((view.name.clone(), Vec::new()));
+    }
     let table = database.table(&named.table).ok_or_else(|| error::unknown_table(&named.table))?;
     let partitions = named.partitions.iter().map(|name| {
         let partition = table.partition(name).ok_or_else(|| error::unknown_partition(name, &table.name))?;

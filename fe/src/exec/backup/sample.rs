@@ -26,7 +26,7 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
         let partition = Partition {
             id,
             name: (*name).to_owned(),
-            range: (!unpartitioned).then(|| KeyRange { lower: bound(at), upper: bound(at + 1) }),
+            range: (!unpartitioned).then(|| KeyRange::new(bound(at), bound(at + 1))),
             replication_num: 1,
             visible_version: 2,
             visible_ms: 1,
@@ -40,6 +40,7 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
         name: name.to_owned(),
         schema: Schema { columns: vec![column("k", true), column("v", false)] },
         partition_columns: if unpartitioned { Vec::new() } else { vec!["k".to_owned()] },
+        partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],
         properties: BTreeMap::from([("replication_num".to_owned(), "1".to_owned())]),
         comment: String::new(),
@@ -51,5 +52,5 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
 /// A database `d`.
 pub(crate) fn database(tables: Vec<Table>) -> Database {
     let tables = tables.into_iter().map(|table| (table.id, table)).collect();
-    Database { id: DbId(1), name: "d".to_owned(), tables }
+    Database { tables, ..Database::new(DbId(1), "d") }
 }

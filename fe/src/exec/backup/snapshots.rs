@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
 use crate::exec::repository;
-use coffer_repo::{Content, Inspected, SnapshotId, SnapshotInfo, SnapshotStatus};
+use coffer_repo::{Content, Inspected, SnapshotId, SnapshotInfo, SnapshotStatus, ViewSummary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -87,7 +87,7 @@ struct Details<'a> {
     backup_time: u64,
     content: &'a str,
     olap_table_list: Vec<Listed<'a>>,
-    view_list: [(); 0],
+    view_list: Vec<ListedView<'a>>,
     odbc_table_list: [(); 0],
     odbc_resource_list: [(); 0],
 }
@@ -98,17 +98,28 @@ struct Listed<'a> {
     partition_names: Vec<&'a str>,
 }
 
+#[derive(Serialize)]
+struct ListedView<'a> {
+    id: u64,
+    name: &'a str,
+}
+
 /// The Details of a snapshot; RestoreObjs has the same shape.
 pub(in crate::exec) fn details_json(info: &SnapshotInfo) -> Result<String> {
     let listed = |table: &'_ coffer_repo::TableSummary| -> (String, Vec<String>) {
         (table.name.clone(), table.partitions.iter().map(|partition| partition.name.clone()).collect())
     };
     let tables: Vec<(String, Vec<String>)> = info.tables.iter().map(listed).collect();
-    json(info, &tables)
+    let views: Vec<&ViewSummary> = info.views.iter().collect();
+    json(info, &tables, &views)
 }
 
-/// Details with these tables and partitions only.
-pub(in crate::exec) fn json(info: &SnapshotInfo, tables: &[(String, Vec<String>)]) -> Result<String> {
+/// Details with these tables, partitions and views only.
+pub(in crate::exec) fn json(
+    info: &SnapshotInfo,
+    tables: &[(String, Vec<String>)],
+    views: &[&ViewSummary],
+) -> Result<String> {
     let listed = |(name, partitions): &'_ (String, Vec<String>)| (name.clone(), partitions.clone());
     let owned: Vec<(String, Vec<String>)> = tables.iter().map(listed).collect();
     let details = Details {
@@ -123,7 +134,7 @@ pub(in crate::exec) fn json(info: &SnapshotInfo, tables: &[(String, Vec<String>)
             .iter()
             .map(|(name, partitions)| Listed { name, partition_names: partitions.iter().map(String::as_str).collect() })
             .collect(),
-        view_list: [],
+        view_list: views.iter().map(|view| ListedView { id: view.id, name: &view.name }).collect(),
         odbc_table_list: [],
         odbc_resource_list: [],
     };

@@ -102,21 +102,52 @@ pub(super) fn for_create(properties: &Properties) -> Result<TableProperties> {
     Ok(TableProperties { replication_num: number.or(allocation), kept })
 }
 
+/// Check the properties of one partition: replicas, and what is kept nowhere because it has no effect.
+pub(super) fn for_partition(properties: &Properties) -> Result<Option<u32>> {
+    let checked = for_create(properties)?;
+    match checked.kept.keys().find(|key| key.starts_with(DYNAMIC) || key.as_str() == COLOCATE_WITH) {
+        Some(key) => Err(Error::invalid(format!("{key} is no property of a partition"))),
+        None => Ok(checked.replication_num),
+    }
+}
+
 /// Check the properties of ALTER TABLE ... SET. An empty value removes a key where that makes sense.
 pub(super) fn for_alter(properties: &Properties) -> Result<()> {
     if properties.is_empty() {
         return Err(Error::invalid("ALTER TABLE SET needs at least one property"));
     }
-    for key in [REPLICATION_NUM, REPLICATION_ALLOCATION, "default.replication_num", "default.replication_allocation"] {
+    for key in [REPLICATION_NUM, REPLICATION_ALLOCATION] {
         if properties.contains_key(key) {
-            return Err(Error::not_supported(format!("changing {key} of an existing table is not supported")));
+            return Err(Error::not_supported(format!(
+                "changing {key} of partitions that exist is not supported; default.{key} is for new ones"
+            )));
         }
     }
+    let mut properties = properties.clone();
+    if let Some(value) = properties.remove("default.replication_num") {
+        replication_num(&value)?;
+    }
+    if let Some(value) = properties.remove("default.replication_allocation") {
+        allocation(&value)?;
+    }
+    let properties = &properties;
     if let Some((key, _)) = properties.iter().find(|(key, value)| value.is_empty() && key.as_str() != COLOCATE_WITH) {
         return Err(Error::invalid(format!("the value of property {key} must not be empty")));
     }
     let set: Properties = properties.iter().filter(|(_, value)| !value.is_empty()).map(clone_pair).collect();
     check_kept(&set)
+}
+
+/// What is stored for `default.replication_num` and its like: replicas of new partitions.
+pub(super) fn stored(properties: &Properties) -> Result<Properties> {
+    let mut stored = properties.clone();
+    if let Some(value) = stored.remove("default.replication_num") {
+        stored.insert(REPLICATION_NUM.to_owned(), replication_num(&value)?.to_string());
+    }
+    if let Some(value) = stored.remove("default.replication_allocation") {
+        stored.insert(REPLICATION_NUM.to_owned(), allocation(&value)?.to_string());
+    }
+    Ok(stored)
 }
 
 fn clone_pair((key, value): (&String, &String)) -> (String, String) {

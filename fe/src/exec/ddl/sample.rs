@@ -33,16 +33,20 @@ pub(crate) fn bounds(values: &[&str]) -> Vec<BoundText> {
 
 /// VALUES LESS THAN.
 pub(crate) fn less_than(name: &str, upper: &[&str]) -> PartitionDef {
-    PartitionDef { name: name.to_owned(), values: PartitionValues::LessThan(bounds(upper)) }
+    PartitionDef {
+        name: name.to_owned(),
+        values: PartitionValues::LessThan(bounds(upper)),
+        properties: Properties::new(),
+    }
 }
 
 /// VALUES [lower, upper).
 pub(crate) fn between(name: &str, lower: &[&str], upper: &[&str]) -> PartitionDef {
     let values = PartitionValues::Range { lower: bounds(lower), upper: bounds(upper) };
-    PartitionDef { name: name.to_owned(), values }
+    PartitionDef { name: name.to_owned(), values, properties: Properties::new() }
 }
 
 /// PARTITION BY RANGE.
 pub(crate) fn partition_by(columns: &[&str], partitions: Vec<PartitionDef>) -> PartitionBy {
-    PartitionBy { columns: columns.iter().map(|name| (*name).to_owned()).collect(), partitions }
+    PartitionBy { list: false, columns: columns.iter().map(|name| (*name).to_owned()).collect(), partitions }
 }

@@ -12,7 +12,8 @@ pub(super) fn fits(existing: &Table, wanted: &TableMeta, alone: bool) -> Result<
     if existing.properties.contains_key(COLOCATE_WITH) {
         return Err(Error::conflict(format!("Not support to restore to local table {name} with colocate group.")));
     }
-    if existing.partition_columns.is_empty() != wanted.partition_columns.is_empty() {
+    let kind = |columns: &[String], list: bool| (!columns.is_empty(), list);
+    if kind(&existing.partition_columns, existing.partitioning.list) != kind(&wanted.partition_columns, wanted.list) {
         return Err(Error::conflict(format!("Table's partition type is different: table {name}")));
     }
     if let Some(difference) = first_difference(existing, wanted) {

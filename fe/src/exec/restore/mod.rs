@@ -27,7 +27,7 @@ use crate::meta::command::{Command, NewRestore};
 use crate::meta::view::{JobKind, job_in_the_way};
 use crate::sql::ast::{Restore, RowFilter};
 use coffer_proto::ids::BackendId;
-use coffer_repo::{Content, SnapshotId, SnapshotInfo, SnapshotMeta};
+use coffer_repo::{Content, SnapshotId, SnapshotInfo, SnapshotMeta, ViewSummary};
 use coffer_stdx::time::now_ms;
 use std::collections::BTreeMap;
 
@@ -46,22 +46,28 @@ pub async fn restore(context: &Context, session: &Session, statement: Restore) -
     })?;
     let (info, meta) = read(context, &repository, label, &options.timestamp).await?;
     let mut warnings = select::nothing_excluded(&meta, &statement.objects, label);
-    let mut selected = select::select(meta, &statement.objects, label)?;
+    let (mut selected, selected_views) = select::select(meta, &statement.objects, label)?;
     selected.iter_mut().for_each(|one| one.without_rows = info.content == Content::MetadataOnly);
     let shown: Vec<(String, Vec<String>)> = selected
         .iter()
         .map(|one| (one.name.clone(), one.table.partitions.iter().map(|partition| partition.name.clone()).collect()))
         .collect();
-    let mut after = RestoreOptions { allow_load: options.allow_load, ..RestoreOptions::default() };
+    let chosen = |name: &str| selected_views.iter().any(|one| one.view.name == name);
+    let shown_views: Vec<&ViewSummary> = info.views.iter().filter(|view| chosen(&view.name)).collect();
+    let mut after = RestoreOptions { allow_load: options.allow_load, recycle: true, ..RestoreOptions::default() };
     after.clean_partitions = options.clean_partitions;
-    let targets = context.meta.view(|state| {
+    let (targets, views) = context.meta.view(|state| {
         let database = state.databases.get(&db).ok_or_else(|| Error::not_found("the database was dropped"))?;
         let targets = plan::targets(selected.clone(), database, &options, &mut living(context, state))?;
         warnings.extend(notes::about(&selected, &targets, database, &options));
         if options.clean_tables {
             after.drop_tables = notes::dropped_tables(database, &targets);
         }
-        Ok::<_, Error>(targets)
+        let views = plan::views(selected_views.clone(), (&info.database, database), options.overwrite)?;
+        if options.clean_tables {
+            after.drop_views = notes::dropped_views(database, &views);
+        }
+        Ok::<_, Error>((targets, views))
     })?;
     check_space(context, &targets, &info)?;
     let replicas = plan::replicas_with_files(&targets);
@@ -76,10 +82,11 @@ pub async fn restore(context: &Context, session: &Session, statement: Restore) -
         label: label.to_owned(),
         timestamp: options.timestamp.clone(),
         repository: repository.id,
-        objects: snapshots::json(&info, &shown)?,
+        objects: snapshots::json(&info, &shown, &shown_views)?,
         properties,
         timeout_s: options.timeout_s,
         targets,
+        views,
         manifests: info.manifests.iter().map(|part| part.name.clone()).collect(),
         bytes: share(info.totals.bytes),
         files: share(info.totals.files),

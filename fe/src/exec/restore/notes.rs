@@ -3,7 +3,7 @@
 use super::properties::{Options, Overwrite, Replicas};
 use super::select::Selected;
 use crate::catalog::database::Database;
-use crate::catalog::job::RestoreTarget;
+use crate::catalog::job::{RestoreTarget, RestoreView};
 use crate::catalog::table::Table;
 use crate::exec::ddl::COLOCATE_WITH;
 use coffer_proto::ids::TableId;
@@ -16,6 +16,12 @@ const DYNAMIC_ENABLE: &str = "dynamic_partition.enable";
 pub(super) fn dropped_tables(database: &Database, targets: &[RestoreTarget]) -> Vec<TableId> {
     let restored = |table: &&Table| targets.iter().any(|target| target.table.name == table.name);
     database.tables.values().filter(|table| !restored(table)).map(|table| table.id).collect()
+}
+
+/// The views that `clean_tables` drops.
+pub(super) fn dropped_views(database: &Database, restored: &[RestoreView]) -> Vec<TableId> {
+    let stays = |name: &str| restored.iter().any(|target| target.view.name == name);
+    database.views.values().filter(|view| !stays(&view.name)).map(|view| view.id).collect()
 }
 
 /// About tables as they are in the snapshot; `targets` are made of `selected`, in its order.

@@ -5,14 +5,16 @@
 
 use super::compare::{counterpart, fits};
 use super::properties::{Options, Overwrite, Replicas};
-use super::select::Selected;
+use super::select::{Selected, SelectedView};
 use crate::catalog::database::Database;
-use crate::catalog::job::RestoreTarget;
+use crate::catalog::job::{RestoreTarget, RestoreView};
 use crate::catalog::map::Map;
-use crate::catalog::table::{FIRST_VERSION, Partition, Table, Tablet};
+use crate::catalog::table::{FIRST_VERSION, Partition, Partitioning, Table, Tablet};
+use crate::catalog::view::View;
 use crate::error::{Error, Result};
-use crate::exec::ddl::{COLOCATE_WITH, REPLICATION_NUM};
+use crate::exec::ddl::{COLOCATE_WITH, REPLICATION_NUM, colocate};
 use crate::exec::placement::{Places, too_few};
+use crate::meta::command::Placement;
 use coffer_proto::ids::{PartitionId, TableId, TabletId};
 use coffer_repo::PartitionMeta;
 use std::collections::BTreeMap;
@@ -32,19 +34,34 @@ pub(super) fn targets(
 
 fn target(wanted: Selected, database: &Database, options: &Options, places: &mut Places) -> Result<RestoreTarget> {
     let found = database.table(&wanted.name);
+    if database.view(&wanted.name).is_some() {
+        return Err(other_kind(&wanted.name));
+    }
     if let Some(existing) = found.filter(|_| options.overwrite != Overwrite::Anything) {
         let alone = options.clean_partitions || options.overwrite == Overwrite::Table;
         fits(existing, &wanted.table, alone)?;
     }
     // A table that is replaced as a whole says nothing about the new one.
     let existing = found.filter(|_| options.overwrite == Overwrite::Partitions);
+    // A table that keeps its group lies as the group does, where there is one of its shape.
+    let group = wanted.table.properties.get(COLOCATE_WITH).filter(|_| options.reserve_colocate);
+    let mut shared = group.and_then(|group| colocate::places(database, group));
     let mut partitions = Map::new();
     let mut sources = Vec::new();
     for (at, meta) in (0..).zip(&wanted.table.partitions) {
         let here = existing.and_then(|existing| counterpart(existing, meta));
         let replicas = replicas(meta, here, &wanted.name, options, places.len())?;
         let buckets = u32::try_from(meta.tablets.len()).unwrap_or(u32::MAX);
-        let placed = places.place(buckets, replicas)?;
+        let fits = |shared: &Placement| {
+            shared.len() == buckets as usize && shared.iter().all(|place| place.len() == replicas as usize)
+        };
+        let placed = match shared.clone().filter(fits) {
+            Some(shared) => shared,
+            None => places.place(buckets, replicas)?,
+        };
+        if group.is_some() {
+            shared.get_or_insert_with(|| placed.clone());
+        }
         let tablets = placed.into_iter().zip(&meta.tablets).map(|(replicas, source)| {
             let index = TabletId(sources.len() as u64);
             sources.push((index, TabletId(*source)));
@@ -76,6 +93,7 @@ fn target(wanted: Selected, database: &Database, options: &Options, places: &mut
         name: wanted.name,
         schema: wanted.table.schema,
         partition_columns: wanted.table.partition_columns,
+        partitioning: Partitioning { list: wanted.table.list, buckets: wanted.table.buckets },
         bucket_columns: wanted.table.bucket_columns,
         properties: properties(wanted.table.properties, options, largest),
         comment: wanted.table.comment,
@@ -84,6 +102,39 @@ fn target(wanted: Selected, database: &Database, options: &Options, places: &mut
     };
     let replaces = found.filter(|_| existing.is_none()).map(|table| table.id);
     Ok(RestoreTarget { table, into: existing.map(|table| table.id), sources, replaces })
+}
+
+fn other_kind(name: &str) -> Error {
+    Error::conflict(format!("The local table {name} with the same name but a different type of backup meta."))
+}
+
+/// Views as they will be in this database, which was called `from` where they were backed up. What a view says of its own
+/// database is said of this one.
+pub(super) fn views(
+    selected: Vec<SelectedView>,
+    (from, database): (&str, &Database),
+    overwrite: Overwrite,
+) -> Result<Vec<RestoreView>> {
+    let mut made = Vec::with_capacity(selected.len());
+    for SelectedView { view, name } in selected {
+        if database.table(&name).is_some() {
+            return Err(other_kind(&name));
+        }
+        let view = View {
+            id: TableId(0),
+            query: crate::query::view_in_database(&view.query, from, &database.name)?,
+            columns: view.columns,
+            comment: view.comment,
+            created_ms: 0,
+            name,
+        };
+        let here = database.view(&view.name);
+        if here.is_some_and(|here| overwrite != Overwrite::Anything && !here.same_as(&view)) {
+            return Err(Error::conflict(format!("View {} already exist but with different schema", view.name)));
+        }
+        made.push(RestoreView { replaces: here.is_some(), view });
+    }
+    Ok(made)
 }
 
 /// Replicas of one partition: as asked for; else those of the partition it replaces; else those of the backup.
@@ -206,6 +257,11 @@ mod tests {
         let reserved = Options { reserve_dynamic: true, reserve_colocate: true, ..PLAIN };
         let kept = plan("b", &old, Vec::new(), &reserved).unwrap().table.properties;
         assert_eq!((kept[DYNAMIC_ENABLE].as_str(), kept[COLOCATE_WITH].as_str()), ("true", "g"));
+        // In a group it lies as the group does.
+        let mut member = table("m", &["p1"]);
+        member.properties.insert(COLOCATE_WITH.to_owned(), "g".to_owned());
+        let joined = plan("b", &old, vec![member], &reserved).unwrap();
+        assert!(joined.table.tablets().all(|(_, tablet)| tablet.replicas == [BackendId(1)]));
     }
 
     #[test]
@@ -221,6 +277,30 @@ mod tests {
         assert!(error.contains("already exist but with different schema"), "{error}");
         let target = plan("b", &old, vec![here.clone()], &with(Overwrite::Anything)).unwrap();
         assert_eq!((target.replaces, target.table.schema), (Some(here.id), old.schema));
+    }
+
+    #[test]
+    fn views_fit_when_they_are_the_same_or_replaced_by_force() {
+        let meta = |query: &str| coffer_repo::ViewMeta {
+            id: 1,
+            name: "v".to_owned(),
+            columns: Vec::new(),
+            query: query.to_owned(),
+            comment: String::new(),
+        };
+        let wanted = |query: &str| vec![SelectedView { view: meta(query), name: "v".to_owned() }];
+        let mut here = database(vec![table("b", &["p1"])]);
+        let query = "SELECT k FROM `old`.`b`";
+        let made = views(wanted(query), ("old", &here), Overwrite::Partitions).unwrap();
+        assert_eq!((made[0].view.query.as_str(), made[0].replaces), ("SELECT k FROM `d`.`b`", false));
+        here.views.insert(TableId(5), View { id: TableId(5), ..made[0].view.clone() });
+        assert!(views(wanted(query), ("old", &here), Overwrite::Partitions).unwrap()[0].replaces);
+        let other = wanted("SELECT 1 AS one");
+        let error = views(other.clone(), ("old", &here), Overwrite::Table).unwrap_err();
+        assert_eq!(error.message(), "View v already exist but with different schema");
+        assert!(views(other, ("old", &here), Overwrite::Anything).unwrap()[0].replaces);
+        let taken = vec![SelectedView { view: meta(query), name: "b".to_owned() }];
+        assert!(views(taken, ("old", &here), Overwrite::Anything).unwrap_err().message().contains("different type"));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) fn table_meta(table: &Table) -> TableMeta {
         name: table.name.clone(),
         schema: table.schema.clone(),
         partition_columns: table.partition_columns.clone(),
+        list: table.partitioning.list,
+        buckets: table.partitioning.buckets,
         bucket_columns: table.bucket_columns.clone(),
         properties: table.properties.clone(),
         comment: table.comment.clone(),
@@ -32,5 +34,5 @@ pub(crate) fn table_meta(table: &Table) -> TableMeta {
 /// Tables `a`, without partitions, and `b` with `p1` and `p2`.
 pub(crate) fn meta() -> SnapshotMeta {
     let tables = [table("a", &["a"]), table("b", &["p1", "p2"])];
-    SnapshotMeta { format: FORMAT_VERSION, tables: tables.iter().map(table_meta).collect() }
+    SnapshotMeta { format: FORMAT_VERSION, tables: tables.iter().map(table_meta).collect(), views: Vec::new() }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::sql::ast::{Objects, TableRef};
-use coffer_repo::{SnapshotMeta, TableMeta};
+use coffer_repo::{SnapshotMeta, TableMeta, ViewMeta};
 
 /// A table of the snapshot with the partitions to restore, and the name it gets.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,17 +15,49 @@ pub(super) struct Selected {
     pub(super) without_rows: bool,
 }
 
+/// A view of the snapshot and the name it gets.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SelectedView {
+    /// As in the snapshot.
+    pub(super) view: ViewMeta,
+    /// Its name here.
+    pub(super) name: String,
+}
+
 /// What `objects` names in a snapshot.
-pub(super) fn select(meta: SnapshotMeta, objects: &Objects, label: &str) -> Result<Vec<Selected>> {
-    let selected: Vec<Selected> = match objects {
-        Objects::All => meta.tables.into_iter().map(whole).collect(),
-        Objects::On(named) => named.iter().map(|named| on(&meta, named, label)).collect::<Result<_>>()?,
-        Objects::Exclude(named) => meta.tables.into_iter().filter_map(|table| without(table, named)).collect(),
+pub(super) fn select(meta: SnapshotMeta, objects: &Objects, label: &str) -> Result<(Vec<Selected>, Vec<SelectedView>)> {
+    let same = |view: ViewMeta| SelectedView { name: view.name.clone(), view };
+    let (tables, views): (Vec<Selected>, Vec<SelectedView>) = match objects {
+        Objects::All => (meta.tables.into_iter().map(whole).collect(), meta.views.into_iter().map(same).collect()),
+        Objects::On(named) => {
+            let (mut tables, mut views) = (Vec::new(), Vec::new());
+            for named in named {
+                match meta.view(&named.table) {
+                    Some(view) => views.push(on_view(view, named)?),
+                    None => tables.push(on(&meta, named, label)?),
+                }
+            }
+            (tables, views)
+        }
+        Objects::Exclude(named) => {
+            let kept = |view: &ViewMeta| !named.iter().any(|named| named.table == view.name);
+            (
+                meta.tables.into_iter().filter_map(|table| without(table, named)).collect(),
+                meta.views.into_iter().filter(kept).map(same).collect(),
+            )
+        }
     };
-    if selected.is_empty() {
+    if tables.is_empty() && views.is_empty() {
         return Err(Error::invalid(format!("nothing of snapshot {label} is left to restore")));
     }
-    Ok(selected)
+    Ok((tables, views))
+}
+
+fn on_view(view: &ViewMeta, named: &TableRef) -> Result<SelectedView> {
+    if !named.partitions.is_empty() {
+        return Err(Error::invalid(format!("'{}' is a view: it has no partitions", view.name)));
+    }
+    Ok(SelectedView { name: named.alias.clone().unwrap_or_else(|| view.name.clone()), view: view.clone() })
 }
 
 /// What is to be said about names of EXCLUDE that name nothing.
@@ -33,6 +65,9 @@ pub(super) fn nothing_excluded(meta: &SnapshotMeta, objects: &Objects, label: &s
     let Objects::Exclude(named) = objects else { return Vec::new() };
     let mut warnings = Vec::new();
     for named in named {
+        if meta.view(&named.table).is_some() {
+            continue;
+        }
         let Some(table) = meta.table(&named.table) else {
             warnings.push(format!("EXCLUDE: there is no table '{}' in snapshot {label}", named.table));
             continue;
@@ -95,7 +130,7 @@ mod tests {
     }
 
     fn choice(objects: Objects) -> Result<String, String> {
-        let selected = select(meta(), &objects, "s").map_err(|error| error.message().to_owned())?;
+        let (selected, _) = select(meta(), &objects, "s").map_err(|error| error.message().to_owned())?;
         let text = selected.into_iter().map(|one| {
             let partitions: Vec<String> = one.table.partitions.into_iter().map(|partition| partition.name).collect();
             format!("{}={}({})", one.name, one.table.name, partitions.join(","))
@@ -122,6 +157,34 @@ mod tests {
         assert!(nothing_excluded(&meta(), &Objects::All, "s").is_empty());
         let error = choice(Objects::Exclude(vec![named("a", &[], None), named("b", &["p1", "p2"], None)])).unwrap_err();
         assert_eq!(error, "nothing of snapshot s is left to restore");
+    }
+
+    #[test]
+    fn views_are_chosen_like_tables() {
+        let with_view = || {
+            let mut meta = meta();
+            meta.views.push(ViewMeta {
+                id: 9,
+                name: "v".to_owned(),
+                columns: Vec::new(),
+                query: "SELECT 1".to_owned(),
+                comment: String::new(),
+            });
+            meta
+        };
+        let names = |objects: Objects| {
+            let (tables, views) = select(with_view(), &objects, "s").unwrap();
+            let views: Vec<String> = views.into_iter().map(|one| one.name).collect();
+            (tables.len(), views)
+        };
+        let v = || vec!["v".to_owned()];
+        assert_eq!(names(Objects::All), (2, v()));
+        assert_eq!(names(Objects::On(vec![named("v", &[], Some("w"))])), (0, vec!["w".to_owned()]));
+        assert_eq!(names(Objects::Exclude(vec![named("v", &[], None)])), (2, Vec::new()));
+        assert_eq!(names(Objects::Exclude(vec![named("a", &[], None)])), (1, v()));
+        let parts = Objects::On(vec![named("v", &["p"], None)]);
+        assert!(select(with_view(), &parts, "s").unwrap_err().message().contains("has no partitions"));
+        assert!(nothing_excluded(&with_view(), &Objects::Exclude(vec![named("v", &[], None)]), "s").is_empty());
     }
 
     #[test]

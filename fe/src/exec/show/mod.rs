@@ -1,8 +1,11 @@
 //! SHOW and DESC: everything but repositories, jobs and snapshots, which their own files show.
 
 mod frontends;
+mod more;
 mod nodes;
+mod proc;
 mod server;
+mod sizes;
 mod tables;
 mod tablets;
 
@@ -77,6 +80,7 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
         Show::Engines => server::engines(),
         Show::Collation => server::collations(),
         Show::CharacterSet => server::charsets(),
+        Show::More(what) => more::rows(context, session, &what)?,
         Show::Empty { columns } => RowSet::new(columns),
         other @ (Show::Repositories
         | Show::CreateRepository(_)

@@ -11,7 +11,7 @@ use crate::meta::state::State;
 use crate::query::system_tables;
 use crate::sql::ast::{ObjectName, RowCondition, RowFilter};
 use coffer_mysql::{quote, quote_identifier};
-use coffer_table::{Bound, Column, ColumnType, KeyRange};
+use coffer_table::{Bound, Column, ColumnType, KeyRange, ListValue};
 use std::fmt::Write;
 
 /// SHOW DATABASES.
@@ -35,16 +35,17 @@ pub(super) fn tables(
     pattern: Option<&str>,
 ) -> Result<RowSet> {
     let name = given.or(current).ok_or_else(error::no_database)?;
-    let (mut tables, kind): (Vec<&str>, &str) = if is_system_database(name) {
-        (system_tables(), "SYSTEM VIEW")
+    let mut tables: Vec<(&str, &str)> = if is_system_database(name) {
+        system_tables().into_iter().map(|table| (table, "SYSTEM VIEW")).collect()
     } else {
         let database = state.database(name)?;
-        let names = database.tables.values().map(|table| table.name.as_str());
-        (names.filter(|table| rights.sees_table(name, table)).collect(), "BASE TABLE")
+        let tables = database.tables.values().map(|table| (table.name.as_str(), "BASE TABLE"));
+        let views = database.views.values().map(|view| (view.name.as_str(), "VIEW"));
+        tables.chain(views).filter(|(table, _)| rights.sees_table(name, table)).collect()
     };
     tables.sort_unstable();
     let mut set = RowSet::new([format!("Tables_in_{name}"), "Table_type".to_owned()]);
-    for table in tables.into_iter().filter(|table| pattern.is_none_or(|pattern| like(pattern, table))) {
+    for (table, kind) in tables.into_iter().filter(|(table, _)| pattern.is_none_or(|pattern| like(pattern, table))) {
         set.push([table, kind]);
     }
     Ok(set)
@@ -78,13 +79,17 @@ pub(super) fn columns(
     pattern: Option<&str>,
     full: bool,
 ) -> Result<RowSet> {
-    let (_, table) = state.table(name, current)?;
+    let database = state.database_or_current(name.database.as_deref(), current)?;
+    let schema: &[Column] = match database.view(&name.name) {
+        Some(view) => &view.columns,
+        None => &state.table(name, current)?.1.schema.columns,
+    };
     let mut set = RowSet::new(if full {
         vec!["Field", "Type", "Collation", "Null", "Key", "Default", "Extra", "Privileges", "Comment"]
     } else {
         vec!["Field", "Type", "Null", "Key", "Default", "Extra"]
     });
-    for column in table.schema.columns.iter().filter(|column| pattern.is_none_or(|p| like(p, &column.name))) {
+    for column in schema.iter().filter(|column| pattern.is_none_or(|p| like(p, &column.name))) {
         let some = |text: &str| Some(text.to_owned());
         let mut row = vec![
             some(&column.name),
@@ -106,6 +111,10 @@ pub(super) fn columns(
 
 /// SHOW CREATE TABLE.
 pub(super) fn create_table(state: &State, name: &ObjectName, current: Option<&str>) -> Result<RowSet> {
+    let database = state.database_or_current(name.database.as_deref(), current)?;
+    if database.view(&name.name).is_some() {
+        return crate::exec::view::show_create(state, name, current);
+    }
     let (_, table): (&Database, &Table) = state.table(name, current)?;
     let mut set = RowSet::new(["Table", "Create Table"]);
     set.push([table.name.clone(), statement(table)]);
@@ -135,9 +144,8 @@ fn statement(table: &Table) -> String {
             let _ = write!(out, "\nDISTRIBUTED BY HASH({})", identifiers(columns));
         }
     }
-    // All partitions have the same number.
-    if let Some(partition) = table.partitions.values().next() {
-        let _ = write!(out, " BUCKETS {}", partition.tablets.len());
+    if let Some(buckets) = table.new_buckets() {
+        let _ = write!(out, " BUCKETS {buckets}");
     }
     let properties: Vec<String> =
         table.properties.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
@@ -174,12 +182,24 @@ fn partitions(table: &Table) -> String {
         .collect();
     parts.sort_by(|(left, _), (right, _)| left.lower.cmp(&right.lower));
     let lines: Vec<String> = parts.into_iter().map(|(_, line)| line).collect();
-    format!("\nPARTITION BY RANGE({})\n({})", identifiers(&table.partition_columns), lines.join(",\n"))
+    let kind = if table.partitioning.list { "LIST" } else { "RANGE" };
+    format!("\nPARTITION BY {kind}({})\n({})", identifiers(&table.partition_columns), lines.join(",\n"))
 }
 
 /// A range from the smallest value on is written as LESS THAN, which reads back with the same lower bound: as ranges do not
 /// overlap, no other one ends below it.
 fn values(range: &KeyRange, kinds: &[ColumnType]) -> String {
+    if !range.list.is_empty() {
+        let value = |(value, kind): (&ListValue, &ColumnType)| match value {
+            ListValue::Null => "NULL".to_owned(),
+            value => text(&value.format(*kind)),
+        };
+        let keys = range.list.iter().map(|key| {
+            let values: Vec<String> = key.iter().zip(kinds).map(value).collect();
+            format!("({})", values.join(", "))
+        });
+        return format!("IN ({})", keys.collect::<Vec<_>>().join(", "));
+    }
     let upper = bounds(&range.upper, kinds);
     if range.lower.iter().all(|bound| *bound == Bound::Min) {
         return format!("LESS THAN ({upper})");
@@ -266,7 +286,7 @@ mod tests {
         assert_eq!(column(&tables(&state, &all, (None, Some("db")), Some("T")).unwrap(), 0), ["t"]);
         assert_eq!(tables(&state, &all, (None, None), None).unwrap_err().number(), 1046);
         assert_eq!(tables(&state, &all, (Some("x"), None), None).unwrap_err().number(), 1049);
-        assert_eq!(tables(&state, &all, (Some("Information_schema"), None), None).unwrap().rows.len(), 12);
+        assert_eq!(tables(&state, &all, (Some("Information_schema"), None), None).unwrap().rows.len(), 13);
         assert!(create_database(&state, "db").unwrap().rows[0][1].as_deref().unwrap().contains("`db`"));
     }
 

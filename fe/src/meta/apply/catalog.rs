@@ -5,7 +5,7 @@ use crate::catalog::map::Map;
 use crate::catalog::table::{FIRST_VERSION, Partition, Table, Tablet};
 use crate::error::{self, Error, Result};
 use crate::limits;
-use crate::meta::command::{NewTable, Outcome, Placement};
+use crate::meta::command::{NewPartition, NewTable, Outcome, Placement};
 use crate::meta::state::State;
 use coffer_proto::ids::{DbId, PartitionId, TableId, TabletId};
 use std::collections::BTreeMap;
@@ -18,18 +18,12 @@ pub(super) fn create_database(state: &mut State, name: &str) -> Result<Outcome> 
         return Err(Error::limit(format!("the cluster has {} databases, which is the limit", limits::MAX_DATABASES)));
     }
     let id = DbId(state.take_id());
-    state.databases.insert(id, Database { id, name: name.to_owned(), tables: Map::new() });
+    state.databases.insert(id, Database::new(id, name));
     Ok(Outcome::Created(id.0))
 }
 
 pub(super) fn drop_database(state: &mut State, db: DbId) -> Result<Outcome> {
-    let database = known_database(state, db)?;
-    if let Some(job) = state.running_job(db) {
-        return Err(Error::conflict(format!(
-            "database '{}' is in use by job {} with label {}; wait for it or cancel it",
-            database.name, job.id, job.label
-        )));
-    }
+    free_of_jobs(state, known_database(state, db)?)?;
     state.databases.remove(&db);
     state.transactions.retain(|_, transaction| transaction.db != db);
     state.backups.retain(|_, job| job.db != db || !job.cleaned);
@@ -37,9 +31,19 @@ pub(super) fn drop_database(state: &mut State, db: DbId) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+pub(super) fn free_of_jobs(state: &State, database: &Database) -> Result<()> {
+    match state.running_job(database.id) {
+        Some(job) => Err(Error::conflict(format!(
+            "database '{}' is in use by job {} with label {}; wait for it or cancel it",
+            database.name, job.id, job.label
+        ))),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn create_table(state: &mut State, new: &NewTable) -> Result<Outcome> {
     let database = known_database(state, new.db)?;
-    if database.table(&new.name).is_some() {
+    if database.has(&new.name) {
         return Err(error::table_exists(&new.name));
     }
     if let Some(job) = state.restore_creating(new.db, &new.name) {
@@ -55,16 +59,7 @@ pub(super) fn create_table(state: &mut State, new: &NewTable) -> Result<Outcome>
     let id = TableId(state.take_id());
     let mut partitions = Map::new();
     for partition in &new.partitions {
-        let made = Partition {
-            id: PartitionId(state.take_id()),
-            name: partition.name.clone(),
-            range: partition.range.clone(),
-            replication_num: partition.replication_num,
-            visible_version: FIRST_VERSION,
-            visible_ms: new.now_ms,
-            committed_version: FIRST_VERSION,
-            tablets: make_tablets(state, &partition.placement),
-        };
+        let made = make_partition(state, partition, new.now_ms);
         partitions.insert(made.id, made);
     }
     let table = Table {
@@ -72,6 +67,7 @@ pub(super) fn create_table(state: &mut State, new: &NewTable) -> Result<Outcome>
         name: new.name.clone(),
         schema: new.schema.clone(),
         partition_columns: new.partition_columns.clone(),
+        partitioning: new.partitioning,
         bucket_columns: new.bucket_columns.clone(),
         properties: new.properties.clone(),
         comment: new.comment.clone(),
@@ -151,11 +147,24 @@ pub(super) fn set_properties(
     Ok(Outcome::Done)
 }
 
+pub(super) fn make_partition(state: &mut State, new: &NewPartition, now_ms: u64) -> Partition {
+    Partition {
+        id: PartitionId(state.take_id()),
+        name: new.name.clone(),
+        range: new.range.clone(),
+        replication_num: new.replication_num,
+        visible_version: FIRST_VERSION,
+        visible_ms: now_ms,
+        committed_version: FIRST_VERSION,
+        tablets: make_tablets(state, &new.placement),
+    }
+}
+
 fn make_tablets(state: &mut State, placement: &Placement) -> Vec<Tablet> {
     placement.iter().map(|replicas| Tablet { id: TabletId(state.take_id()), replicas: replicas.clone() }).collect()
 }
 
-fn check_placement(state: &State, placement: &Placement) -> Result<()> {
+pub(super) fn check_placement(state: &State, placement: &Placement) -> Result<()> {
     for replicas in placement {
         for (at, backend) in replicas.iter().enumerate() {
             if !state.backends.contains_key(backend) {
@@ -172,7 +181,7 @@ fn check_placement(state: &State, placement: &Placement) -> Result<()> {
     Ok(())
 }
 
-fn free_of_restore(state: &State, table: &Table) -> Result<()> {
+pub(super) fn free_of_restore(state: &State, table: &Table) -> Result<()> {
     match state.restore_into(table.id) {
         Some(job) => Err(Error::conflict(format!(
             "table '{}' is being restored by job {} with label {}; wait for it or cancel it",
@@ -182,19 +191,19 @@ fn free_of_restore(state: &State, table: &Table) -> Result<()> {
     }
 }
 
-fn known_database(state: &State, db: DbId) -> Result<&Database> {
+pub(super) fn known_database(state: &State, db: DbId) -> Result<&Database> {
     state.databases.get(&db).ok_or_else(|| error::unknown_database(&db.to_string()))
 }
 
-fn known_database_mut(state: &mut State, db: DbId) -> Result<&mut Database> {
+pub(super) fn known_database_mut(state: &mut State, db: DbId) -> Result<&mut Database> {
     state.databases.get_mut(&db).ok_or_else(|| error::unknown_database(&db.to_string()))
 }
 
-fn known_table(state: &State, db: DbId, table: TableId) -> Result<&Table> {
+pub(super) fn known_table(state: &State, db: DbId, table: TableId) -> Result<&Table> {
     known_database(state, db)?.tables.get(&table).ok_or_else(|| error::unknown_table(&table.to_string()))
 }
 
-fn known_table_mut(state: &mut State, db: DbId, table: TableId) -> Result<&mut Table> {
+pub(super) fn known_table_mut(state: &mut State, db: DbId, table: TableId) -> Result<&mut Table> {
     known_database_mut(state, db)?.tables.get_mut(&table).ok_or_else(|| error::unknown_table(&table.to_string()))
 }
 

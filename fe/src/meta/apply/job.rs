@@ -4,6 +4,7 @@
 
 use crate::catalog::job::{BackupJob, BackupState, JobError, JobTimes, ManifestPart, RestoreState};
 use crate::catalog::table::Table;
+use crate::catalog::view::View;
 use crate::error::{self, Error, Result};
 use crate::limits;
 use crate::meta::command::{Counts, NewBackup, Outcome};
@@ -24,6 +25,10 @@ pub(super) fn create_backup(state: &mut State, new: &NewBackup) -> Result<Outcom
         return Err(Error::denied(format!("Repository {} is read only", repository.name)));
     }
     let tables = pinned_tables(database, &new.objects)?;
+    let views: Vec<View> = match new.objects.is_empty() {
+        true => database.views.values().cloned().collect(),
+        false => new.objects.iter().filter_map(|(name, _)| database.view(name).cloned()).collect(),
+    };
     let tablets: usize = tables.iter().map(|table| table.tablets().count()).sum();
     if tablets > limits::MAX_TABLETS_PER_JOB {
         return Err(Error::limit(format!(
@@ -33,7 +38,8 @@ pub(super) fn create_backup(state: &mut State, new: &NewBackup) -> Result<Outcom
     }
     let (db_name, repository_name) = (database.name.clone(), repository.name.clone());
     let objects = if new.objects.is_empty() {
-        tables.iter().map(|table| (table.name.clone(), Vec::new())).collect()
+        let names = tables.iter().map(|table| &table.name).chain(views.iter().map(|view| &view.name));
+        names.map(|name| (name.clone(), Vec::new())).collect()
     } else {
         new.objects.clone()
     };
@@ -50,6 +56,7 @@ pub(super) fn create_backup(state: &mut State, new: &NewBackup) -> Result<Outcom
         timeout_s: new.timeout_s,
         pack_prefix: new.pack_prefix.clone(),
         tables,
+        views,
         state: BackupState::Pending,
         times: JobTimes { created: new.now_ms, ..JobTimes::default() },
         bytes: 0,
@@ -71,13 +78,19 @@ fn pinned_tables(
     objects: &[(String, Vec<String>)],
 ) -> Result<Vec<Table>> {
     if objects.is_empty() {
-        if database.tables.is_empty() {
+        if database.tables.is_empty() && database.views.is_empty() {
             return Err(Error::invalid(format!("database '{}' has no table to back up", database.name)));
         }
         return Ok(database.tables.values().cloned().collect());
     }
     let mut tables: Vec<Table> = Vec::with_capacity(objects.len());
     for (name, partitions) in objects {
+        if let Some(view) = database.view(name) {
+            if !partitions.is_empty() {
+                return Err(Error::invalid(format!("'{}' is a view: it has no partitions", view.name)));
+            }
+            continue;
+        }
         let table = database.table(name).ok_or_else(|| error::unknown_table(name))?;
         if tables.iter().any(|seen| seen.id == table.id) {
             return Err(Error::invalid(format!("Duplicated table: {name}")));
@@ -172,6 +185,7 @@ pub(super) fn cleaned(state: &mut State, id: JobId) -> Result<Outcome> {
         if over {
             job.cleaned = true;
             job.tables.clear();
+            job.views.clear();
         }
         (over, job.db)
     } else {
@@ -180,6 +194,7 @@ pub(super) fn cleaned(state: &mut State, id: JobId) -> Result<Outcome> {
         if over {
             job.cleaned = true;
             job.targets.clear();
+            job.views.clear();
             job.manifests.clear();
         }
         (over, job.db)

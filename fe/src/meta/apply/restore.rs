@@ -1,10 +1,13 @@
 //! Restore jobs: the plan gets its ids, and one entry switches every restored table at once.
 
+use super::bin;
 use super::job::{forget_old_jobs, in_state, no_way, unknown};
+use crate::catalog::bin::Dropped;
 use crate::catalog::database::Database;
-use crate::catalog::job::{JobTimes, ReplicaMove, RestoreJob, RestoreState, RestoreTarget};
+use crate::catalog::job::{JobTimes, ReplicaMove, RestoreJob, RestoreState, RestoreTarget, RestoreView};
 use crate::catalog::map::Map;
 use crate::catalog::table::{Partition, Table};
+use crate::catalog::view::View;
 use crate::error::{self, Error, Result};
 use crate::limits;
 use crate::meta::command::{NewRestore, Outcome, RestoreStep};
@@ -27,6 +30,14 @@ pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
             return Err(Error::invalid(format!("Duplicated table: {}", target.table.name)));
         }
     }
+    for (at, target) in new.views.iter().enumerate() {
+        free_for_view(database, target)?;
+        let name = &target.view.name;
+        let table = new.targets.iter().any(|other| other.table.name == *name);
+        if table || new.views[..at].iter().any(|other| other.view.name == *name) {
+            return Err(Error::invalid(format!("Duplicated table: {name}")));
+        }
+    }
     let tablets: usize = new.targets.iter().map(|target| target.table.tablets().count()).sum();
     if tablets > limits::MAX_TABLETS_PER_JOB {
         return Err(Error::limit(format!(
@@ -37,6 +48,11 @@ pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
     let (db_name, repository_name) = (database.name.clone(), repository.name.clone());
     let id = JobId(state.take_id());
     let targets = new.targets.iter().map(|target| with_ids(state, target)).collect();
+    let views = new.views.iter().map(|target| {
+        let view = View { id: TableId(state.take_id()), ..target.view.clone() };
+        RestoreView { view, replaces: target.replaces }
+    });
+    let views = views.collect();
     let job = RestoreJob {
         id,
         label: new.label.clone(),
@@ -49,6 +65,7 @@ pub(super) fn create(state: &mut State, new: &NewRestore) -> Result<Outcome> {
         properties: new.properties.clone(),
         timeout_s: new.timeout_s,
         targets,
+        views,
         manifests: new.manifests.clone(),
         state: RestoreState::Pending,
         times: JobTimes { created: new.now_ms, ..JobTimes::default() },
@@ -87,10 +104,19 @@ fn check_target(state: &State, database: &Database, target: &RestoreTarget) -> R
 fn free_place(database: &Database, target: &RestoreTarget) -> Result<()> {
     let name = &target.table.name;
     match target.into.or(target.replaces) {
-        None if database.table(name).is_some() => Err(error::table_exists(name)),
+        None if database.has(name) => Err(error::table_exists(name)),
         Some(existing) if !database.tables.contains_key(&existing) => Err(error::unknown_table(name)),
         None | Some(_) => Ok(()),
     }
+}
+
+/// Whether the name of a view is free, or that of a view which may give way.
+fn free_for_view(database: &Database, target: &RestoreView) -> Result<()> {
+    let name = &target.view.name;
+    if database.table(name).is_some() || (!target.replaces && database.view(name).is_some()) {
+        return Err(error::table_exists(name));
+    }
+    Ok(())
 }
 
 /// The target with new ids, in order: table, then each partition followed by its tablets.
@@ -145,7 +171,7 @@ pub(super) fn advance(state: &mut State, id: JobId, (from, to): (&str, RestoreSt
 /// All targets take their places, or none does.
 fn switch(state: &mut State, id: JobId, now_ms: u64) -> Result<()> {
     let job = state.restores.get(&id).ok_or_else(|| unknown(id))?;
-    let (db, options) = (job.db, job.options.clone());
+    let (db, options, views) = (job.db, job.options.clone(), job.views.clone());
     let targets: Vec<RestoreTarget> = job.targets.iter().map(|target| placed(job, target)).collect();
     let database = state.databases.get_mut(&db).ok_or_else(|| error::unknown_database(&db.to_string()))?;
     for target in &targets {
@@ -157,26 +183,56 @@ fn switch(state: &mut State, id: JobId, now_ms: u64) -> Result<()> {
             fits_still(existing, target, options.clean_partitions)?;
         }
     }
+    for target in &views {
+        free_for_view(database, target)?;
+    }
+    let mut gone = Vec::new();
     for mut target in targets {
         for partition in target.table.partitions.values_mut() {
             partition.visible_ms = now_ms;
         }
         if let Some(existing) = target.into.and_then(|into| database.tables.get_mut(&into)) {
             let new = &target.table.partitions;
-            existing.partitions.retain(|_, old| !options.clean_partitions && !is_among(new, &old.name));
+            let goes = |old: &Partition| options.clean_partitions || is_among(new, &old.name);
+            let leaving: Vec<PartitionId> =
+                existing.partitions.values().filter(|old| goes(old)).map(|old| old.id).collect();
+            for id in leaving {
+                let (table, old) = (existing.id, existing.partitions.remove(&id));
+                gone.extend(old.map(|partition| Dropped::Partition { db, table, partition }));
+            }
             for partition in target.table.partitions.into_values() {
                 existing.partitions.insert(partition.id, partition);
             }
         } else {
-            target.replaces.map(|replaced| database.tables.remove(&replaced));
+            let replaced = target.replaces.and_then(|replaced| database.tables.remove(&replaced));
+            gone.extend(replaced.map(|table| Dropped::Table { db, table }));
             target.table.created_ms = now_ms;
             database.tables.insert(target.table.id, target.table);
         }
     }
     for table in &options.drop_tables {
-        database.tables.remove(table);
+        gone.extend(database.tables.remove(table).map(|table| Dropped::Table { db, table }));
+    }
+    for RestoreView { view, .. } in views {
+        if let Some(before) = database.view(&view.name).map(|before| before.id) {
+            database.views.remove(&before);
+        }
+        database.views.insert(view.id, View { created_ms: now_ms, ..view });
+    }
+    options.drop_views.iter().for_each(|view| drop(database.views.remove(view)));
+    if options.recycle {
+        gone.into_iter().filter(can_come_back).for_each(|one| bin::put(state, one, now_ms));
     }
     Ok(())
+}
+
+/// What a load is on its way into would come back with versions missing.
+fn can_come_back(gone: &Dropped) -> bool {
+    match gone {
+        Dropped::Database(_) => true,
+        Dropped::Table { table, .. } => table.partitions.values().all(bin::is_settled),
+        Dropped::Partition { partition, .. } => bin::is_settled(partition),
+    }
 }
 
 /// The target with its replicas where they are after all moves.
@@ -303,6 +359,7 @@ mod tests {
             properties: BTreeMap::new(),
             timeout_s: 600,
             targets,
+            views: Vec::new(),
             manifests: vec!["m".to_owned()],
             bytes: 1,
             files: 1,
@@ -487,7 +544,12 @@ mod tests {
         let mut sample = Sample::new();
         let other = sample.new_table("other");
         let other = TableId(sample.create(&Command::CreateTable(other)));
-        let options = RestoreOptions { clean_partitions: true, drop_tables: vec![other], allow_load: false };
+        let options = RestoreOptions {
+            clean_partitions: true,
+            drop_tables: vec![other],
+            recycle: true,
+            ..RestoreOptions::default()
+        };
         let wanted = only_p1(target(&sample, "t", Some(sample.table)));
         let job = start_with(&mut sample, options, vec![wanted]);
         // A table that was made meanwhile is not one of those that were there.
@@ -496,8 +558,47 @@ mod tests {
         switch_now(&mut sample, job);
         let names: Vec<&str> = sample.table().partitions.values().map(|partition| partition.name.as_str()).collect();
         assert_eq!(names, ["p1"]);
+        let mut binned: Vec<&str> = sample.state.bin.values().map(|entry| entry.what.name()).collect();
+        binned.sort_unstable();
+        assert_eq!(binned, ["other", "p1", "p2"]);
         let database = &sample.state.databases[&sample.db];
         assert!(database.table("other").is_none() && database.table("later").is_some());
+    }
+
+    #[test]
+    fn views_come_with_the_switch() {
+        let mut sample = Sample::new();
+        let view = |name: &str, query: &str| View {
+            id: TableId(0),
+            name: name.to_owned(),
+            columns: Vec::new(),
+            query: query.to_owned(),
+            comment: String::new(),
+            created_ms: 0,
+        };
+        let db = sample.db;
+        let define = |view: View| {
+            let new = crate::meta::definition::NewView { db, view, replace: false };
+            Command::Define(crate::meta::definition::Definition::CreateView(new))
+        };
+        sample.create(&define(view("v", "SELECT 1")));
+        let with = |sample: &Sample, name: &str, replaces| {
+            let views = vec![RestoreView { view: view(name, "SELECT 2"), replaces }];
+            Command::CreateRestore(NewRestore { views, ..new(sample, Vec::new()) })
+        };
+        let (taken, of_table) = (with(&sample, "v", false), with(&sample, "t", true));
+        assert_eq!(sample.refused(&taken).number(), 1050);
+        assert_eq!(sample.refused(&of_table).number(), 1050);
+        let replacing = with(&sample, "v", true);
+        let job = JobId(sample.create(&replacing));
+        switch_now(&mut sample, job);
+        let found = sample.state.databases[&db].view("v").unwrap();
+        assert_eq!((found.query.as_str(), found.created_ms), ("SELECT 2", 200));
+        step(&mut sample, job, RestoreStep::Finished);
+        sample.ok(&Command::JobCleaned { job });
+        let fresh = with(&sample, "w", false);
+        sample.create(&fresh);
+        sample.refuses(&define(view("w", "SELECT 3")), ErrorKind::Conflict, "being created by restore job");
     }
 
     #[test]

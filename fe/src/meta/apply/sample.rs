@@ -83,7 +83,7 @@ impl Sample {
         let value = |n| vec![Bound::Value(Scalar::Int(n))];
         let partition = |name: &str, lower, upper| NewPartition {
             name: name.to_owned(),
-            range: Some(KeyRange { lower: value(lower), upper: value(upper) }),
+            range: Some(KeyRange::new(value(lower), value(upper))),
             replication_num: 2,
             placement: self.placement(),
         };
@@ -92,6 +92,7 @@ impl Sample {
             name: name.to_owned(),
             schema: Schema { columns: vec![column("k", true), column("v", false)] },
             partition_columns: vec!["k".to_owned()],
+            partitioning: Default::default(),
             bucket_columns: vec!["k".to_owned()],
             properties: BTreeMap::from([("replication_num".to_owned(), "2".to_owned())]),
             comment: String::new(),

@@ -1,6 +1,7 @@
 //! The grammar, statement by statement: what is read, and what is refused with which words.
 
 mod accounts;
+mod defines;
 mod definitions;
 mod jobs;
 mod queries;

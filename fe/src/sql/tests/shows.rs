@@ -210,18 +210,11 @@ fn the_server() {
         "show events",
         "show procedure status where db = 'x'",
         "show function status",
-        "show table status from d like 't%'",
         "show plugins",
     ] {
         let Statement::Show(Show::Empty { columns }) = good(sql) else { panic!("{sql}") };
         assert!(!columns.is_empty(), "{sql}");
     }
-    not_supported(&[
-        "show proc '/dbs/1'",
-        "show load",
-        "show create view v",
-        "show dynamic partition tables",
-        "show data from t",
-    ]);
+    not_supported(&["show load", "show data skew from t"]);
     syntax(&[("show backends x", "x'"), ("show proc backends", "backends'"), ("show processlist 1", "1'")]);
 }
