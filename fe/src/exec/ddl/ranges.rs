@@ -51,7 +51,7 @@ pub(super) fn added(
     }
     // Upper bounds first: they are the lower bounds of LESS THAN.
     let mut sorted: Vec<Vec<Bound>> = existing.iter().map(|(_, range)| range.upper.clone()).collect();
-    for def in defs {
+    for def in defs.iter().filter(|_| !list) {
         if let PartitionValues::LessThan(upper) | PartitionValues::Range { upper, .. } = &def.values {
             sorted.push(key(&def.name, upper, kinds)?);
         }

@@ -168,7 +168,7 @@ fn what_is_held_is_shown() {
     ] {
         assert_eq!(good(sql), Statement::Show(expected), "{sql}");
     }
-    not_supported(&["admin check tablet (1)", "admin show replica status from t"]);
+    not_supported(&["admin check tablet (1)"]);
 }
 
 #[test]
