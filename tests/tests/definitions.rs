@@ -135,7 +135,7 @@ async fn views_are_read_and_shown_and_follow_their_database() -> Outcome {
         .await?;
     sql.run("CREATE VIEW top AS SELECT letter FROM v WHERE N > 1").await?;
     assert_eq!(sql.table("SELECT letter, n FROM v ORDER BY letter").await?, [["a", "2"], ["b", "1"]]);
-    assert_eq!(sql.table("SELECT x.LETTER FROM d.top x JOIN v ON x.Letter = v.Letter").await?, [["a"]]);
+    assert_eq!(sql.table("SELECT x.letter FROM d.top x JOIN v ON x.letter = v.Letter").await?, [["a"]]);
     assert_eq!(column(&mut sql, "DESC v", "Field").await?, "Letter n");
     assert_eq!(sql.table("SHOW TABLES").await?.concat(), ["t", "top", "v"]);
     assert_eq!(column(&mut sql, "SHOW FULL TABLES WHERE Table_type = 'VIEW'", "Tables_in_d").await?, "top v");

@@ -139,18 +139,18 @@ impl Engine {
         let current = caller.database.as_deref();
         let wanted = parsed.tables(&state, current)?;
         let moment = self.meta.view(State::clone);
-        let beneath = views::beneath(&moment, &state, &wanted.names, current)?;
+        let mut beneath = views::beneath(&moment, &state, &wanted.names, current)?;
         let who = (current, &caller.who);
         let mut pinned = if wanted.catalog {
             Pinned::everything(&moment, &wanted.names, who)?
         } else {
             Pinned::named(&moment, &wanted.names, &wanted.parts, who)?
         };
-        views::pin(&moment, &mut pinned, &beneath)?;
+        views::pin(&moment, &mut pinned, &mut beneath)?;
         parsed.fix_names(&pinned, wanted.catalog);
         let slots = ViewSlots::default();
-        let context = self.context(state, caller, (pinned.clone(), slots.clone()));
-        views::plan(&context, &slots, &pinned, beneath).await?;
+        let context = self.context(state, caller, (pinned, slots.clone()));
+        views::plan(&context, &slots, beneath).await?;
         let mut plan = plan_statement(&context, parsed.clone()).await;
         if plan.as_ref().is_err_and(|error| error.message().contains(SAME_NAMES)) {
             parsed.name_expressions();

@@ -92,29 +92,28 @@ fn visit(
     Ok(())
 }
 
-/// Pin what the views read.
-pub(super) fn pin(state: &State, pinned: &mut Pinned, beneath: &[Beneath]) -> Result<()> {
+/// Pin what the views read, and give what each says of columns the case in which they were declared.
+pub(super) fn pin(state: &State, pinned: &mut Pinned, beneath: &mut [Beneath]) -> Result<()> {
     for one in beneath {
         let shown = |error: Error| {
             let text = format!("View '{}.{}': {}", one.database, one.view.name, error.message());
             Error::new(error.kind(), text).numbered(error.number())
         };
-        pinned.add(state, &one.wanted.names, &one.wanted.parts, Some(&one.database)).map_err(shown)?;
+        let mut own = Pinned::default();
+        own.add(state, &one.wanted.names, &one.wanted.parts, Some(&one.database)).map_err(shown)?;
+        one.parsed.fix_names(&own, one.wanted.catalog);
+        for (database, tables) in own.databases {
+            pinned.databases.entry(database).or_default().extend(tables);
+        }
         pinned.databases.entry(one.database.clone()).or_default();
     }
     Ok(())
 }
 
 /// Plan them in order; each is there for those above it.
-pub(super) async fn plan(
-    context: &SessionContext,
-    slots: &ViewSlots,
-    pinned: &Pinned,
-    beneath: Vec<Beneath>,
-) -> Result<()> {
+pub(super) async fn plan(context: &SessionContext, slots: &ViewSlots, beneath: Vec<Beneath>) -> Result<()> {
     for one in beneath {
-        let Beneath { database, view, mut parsed, wanted } = one;
-        parsed.fix_names(pinned, wanted.catalog);
+        let Beneath { database, view, parsed, .. } = one;
         let plan = plan_either_way(context, parsed).await;
         let plan = plan.and_then(|plan| renamed(plan, &view)).map_err(|error| {
             let text = format!("View '{database}.{}': {}", view.name, error.message());
