@@ -70,6 +70,7 @@ fn new_table(state: &State, (db, name): (DbId, String), now_ms: u64) -> NewTable
         name,
         schema: Schema { columns: vec![column] },
         partition_columns: Vec::new(),
+        partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],
         properties: BTreeMap::new(),
         comment: String::new(),
