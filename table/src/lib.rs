@@ -12,8 +12,7 @@ pub mod text;
 pub mod types;
 
 pub use layout::{Layout, LayoutPartition};
-pub use list::ListValue;
-pub use range::{Bound, KeyRange, Scalar};
+pub use range::{Bound, KeyRange, ListValue, Scalar};
 pub use route::{Routed, Router};
 pub use schema::{Column, Schema};
 pub use text::BatchBuilder;

@@ -3,23 +3,10 @@
 //! A key has one value per partition column. NULL is a value like any other; text compares byte by byte.
 
 use crate::calendar;
-use crate::range::Scalar;
+use crate::range::{ListValue, Scalar};
 use crate::types::ColumnType;
 use arrow::array::{Array, ArrayRef, AsArray};
 use coffer_stdx::{Error, Result};
-use serde::{Deserialize, Serialize};
-
-/// A value of a partition column.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ListValue {
-    /// NULL.
-    Null,
-    /// A whole number, date or time; BOOLEAN is 0 or 1.
-    Value(Scalar),
-    /// CHAR and VARCHAR.
-    Text(String),
-}
 
 impl ListValue {
     /// Read a literal's text (quotes removed).

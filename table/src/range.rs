@@ -1,6 +1,5 @@
 //! The keys of a partition: a range `[lower, upper)`, one bound per partition column, compared left to right; or a list.
 
-use crate::list::ListValue;
 use serde::{Deserialize, Serialize};
 
 /// A value of a partition column, in an order that matches SQL's.
@@ -13,6 +12,18 @@ pub enum Scalar {
     Date(i32),
     /// Microseconds since 1970-01-01 00:00:00.
     DateTime(i64),
+}
+
+/// A value of a partition column in a LIST.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListValue {
+    /// NULL.
+    Null,
+    /// A whole number, date or time; BOOLEAN is 0 or 1.
+    Value(Scalar),
+    /// CHAR and VARCHAR.
+    Text(String),
 }
 
 /// One bound. NULL keys sort with [`Bound::Min`].

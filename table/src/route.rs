@@ -1,8 +1,8 @@
 //! Which tablet each row of a batch goes to: the rules of [`crate::layout`], carried out a column at a time.
 
 use crate::layout::{Layout, LayoutPartition};
-use crate::list::{self, ListValue};
-use crate::range::Bound;
+use crate::list;
+use crate::range::{Bound, ListValue};
 use crate::schema::Schema;
 use crate::types::ColumnType;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
