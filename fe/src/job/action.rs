@@ -8,6 +8,7 @@ use std::fmt;
 
 /// One thing to do. Every one may be done twice.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a plan holds a handful of them, for a moment")]
 pub enum Action {
     /// Change the replicated state. When a plan asks for it, it asks for nothing else: the next plan sees the change.
     Propose(Command),

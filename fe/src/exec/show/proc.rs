@@ -140,7 +140,8 @@ fn in_table(
                     Ok(set)
                 }
                 [_index, tablet @ ..] => {
-                    let all = super::tablets::tablets(state, backends, (&name, None), &[found.name.clone()]);
+                    let all =
+                        super::tablets::tablets(state, backends, (&name, None), std::slice::from_ref(&found.name));
                     match tablet {
                         [] => all,
                         [tablet] => all.map(|mut set| {
