@@ -51,7 +51,7 @@ pub use snapshots::{Inspected, SnapshotEntry, SnapshotStatus};
 /// The version of everything written here but snapshots that need [`SNAPSHOT_VERSION`]. Readers take this and older ones,
 /// and refuse newer ones by name.
 pub const FORMAT_VERSION: u32 = 1;
-/// The version of the info and the meta of a snapshot with tables whose rows with equal keys become one. Others are
+/// The version of the info and the meta of a snapshot with views or LIST partitions. Others are
 /// written as [`FORMAT_VERSION`] says, so that older readers take them.
 pub const SNAPSHOT_VERSION: u32 = 2;
 
