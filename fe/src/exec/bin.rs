@@ -104,7 +104,7 @@ pub(super) async fn erase(context: &Context, kind: BinKind, id: u64) -> Result<A
         let lower = word.to_ascii_lowercase();
         return Err(Error::not_found(format!("No {lower} id '{id}' in the recycle bin")));
     }
-    context.meta.propose(Command::Define(Definition::Erase { entries: vec![id] })).await?;
+    context.meta.propose(Command::Define(Definition::Erase { entries: vec![id], upto_ms: None })).await?;
     Ok(Answer::ok())
 }
 

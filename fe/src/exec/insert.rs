@@ -202,7 +202,7 @@ async fn load(context: &Context, plan: v1::LoadPlan, rows: Rows, schema: &Schema
         return Err(Error::conflict("the table was changed during the statement; run it again"));
     }
     let (transaction_id, limit) = (plan.transaction_id, Duration::from_secs(u64::from(plan.timeout_s)));
-    let backend = context.loads.next_backend()?;
+    let backend = context.loads.next_backend(|backend| &backend.grpc).await?;
     let peer = format!("backend {}", backend.grpc);
     let mut client = TabletsClient::new(connect(&backend.grpc)?)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)

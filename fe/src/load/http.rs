@@ -45,7 +45,8 @@ async fn redirect(
         Err(error) => return unauthorized(&error),
     }
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let answer = loads.next_backend().and_then(|backend| location(&user, &password, &backend.http, path));
+    let backend = loads.next_backend(|backend| &backend.http).await;
+    let answer = backend.and_then(|backend| location(&user, &password, &backend.http, path));
     match answer {
         Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
         Err(error) => failed(StatusCode::OK, &error),

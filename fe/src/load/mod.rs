@@ -44,9 +44,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Longest timeout a load may name, seconds.
 const MAX_TIMEOUT_S: u64 = 259_200;
+/// How long a backend may take to accept a connection before the next one is tried.
+const DOOR_LIMIT: Duration = Duration::from_secs(1);
 
 /// What somebody wants to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,16 +262,34 @@ impl Loads {
         });
     }
 
-    /// A living backend, in turn.
-    pub fn next_backend(&self) -> Result<v1::BackendAddress> {
+    /// A backend to send rows to, in turn, whose `door` (host:port) takes connections now. A backend that just died counts
+    /// as alive until its heartbeat is missed; nobody is sent there. Unavailable if none is left.
+    pub async fn next_backend(&self, door: fn(&v1::BackendAddress) -> &str) -> Result<v1::BackendAddress> {
         let mut addresses = self.shared.backends.addresses();
         addresses.retain(|address| self.shared.backends.alive(BackendId(address.backend_id)));
         if addresses.is_empty() {
             return Err(Error::unavailable("no backend is alive; see SHOW BACKENDS"));
         }
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed) % addresses.len();
-        Ok(addresses.swap_remove(turn))
+        addresses.rotate_left(turn);
+        first_open(addresses, door).await
     }
+}
+
+/// The first of these whose `door` takes connections.
+async fn first_open(
+    addresses: Vec<v1::BackendAddress>,
+    door: fn(&v1::BackendAddress) -> &str,
+) -> Result<v1::BackendAddress> {
+    let mut refused = Vec::new();
+    for address in addresses {
+        match timeout(DOOR_LIMIT, TcpStream::connect(door(&address))).await {
+            Ok(Ok(_)) => return Ok(address),
+            Ok(Err(error)) => refused.push(format!("{}: {error}", door(&address))),
+            Err(_) => refused.push(format!("{}: no answer in {} ms", door(&address), DOOR_LIMIT.as_millis())),
+        }
+    }
+    Err(Error::unavailable(format!("no backend takes connections ({}); see SHOW BACKENDS", refused.join("; "))))
 }
 
 fn unknown(id: TransactionId) -> Error {

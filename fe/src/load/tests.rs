@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use coffer_proto::v1::{FinishLoadRequest, TabletWritten};
 use coffer_table::{Column, ColumnType, Schema};
 use std::collections::BTreeMap;
+use tokio::net::TcpListener;
 
 pub(super) async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
     let meta = Meta::in_memory();
@@ -167,13 +168,31 @@ async fn loads_need_a_login_and_the_right_to_load() {
     assert!(check("u", "").await.is_ok());
 }
 
-#[test]
-fn without_backends_nobody_takes_a_load() {
+#[tokio::test]
+async fn without_backends_nobody_takes_a_load() {
     let config = Arc::new(Config::default());
     let backends = Backends::disconnected(Arc::clone(&config));
     let meta = Meta::in_memory();
     let front = front(&meta);
     let loads = Loads::new(meta, backends, config, front, Shutdown::new());
-    assert_eq!(loads.next_backend().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(loads.next_backend(|backend| &backend.http).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(holders(&table(&[(1, &[10])], &[1, 2])).len(), 2);
+}
+
+#[tokio::test]
+async fn rows_go_to_a_backend_that_takes_connections() {
+    let (open, closed) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = |backend_id: u64, door: &TcpListener| v1::BackendAddress {
+        backend_id,
+        http: door.local_addr().unwrap().to_string(),
+        ..Default::default()
+    };
+    let (dead, alive) = (address(1, &closed), address(2, &open));
+    drop(closed);
+    let found = first_open(vec![dead.clone(), alive], |backend| &backend.http).await.unwrap();
+    assert_eq!(found.backend_id, 2);
+    let error = first_open(vec![dead.clone()], |backend| &backend.http).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.message().contains(&dead.http), "{error}");
 }

@@ -113,7 +113,7 @@ fn define(state: &mut State, definition: &Definition) -> Result<Outcome> {
         Definition::RecycleTable { db, table, now_ms } => bin::recycle_table(state, (*db, *table), *now_ms),
         Definition::RecycleDatabase { db, now_ms } => bin::recycle_database(state, *db, *now_ms),
         Definition::Recover { entry, name } => bin::recover(state, *entry, name.as_deref()),
-        Definition::Erase { entries } => bin::erase(state, entries),
+        Definition::Erase { entries, upto_ms } => bin::erase(state, entries, *upto_ms),
         Definition::CreateView(new) => view::create(state, new),
         Definition::DropView { db, view } => view::drop(state, *db, *view),
     }

@@ -56,9 +56,12 @@ pub enum Definition {
         #[serde(default)]
         name: Option<String>,
     },
-    /// What is in the recycle bin under these ids is gone; ids that are not there are passed over.
+    /// What is in the recycle bin under these ids is gone; ids that are not there are passed over, and, with `upto_ms`,
+    /// what was dropped later: it may have come back and been dropped again since somebody looked.
     Erase {
         entries: Vec<u64>,
+        #[serde(default)]
+        upto_ms: Option<u64>,
     },
     CreateView(NewView),
     DropView {

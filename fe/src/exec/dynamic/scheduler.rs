@@ -22,6 +22,8 @@ use tokio::time::Instant;
 
 /// Between looks at what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Entries of the recycle bin that one change removes; the rest goes with the next look.
+const MAX_ERASED: usize = 1_000;
 
 /// The properties a table was last looked at with, and when.
 type Looked = HashMap<TableId, (BTreeMap<String, String>, Instant)>;
@@ -53,15 +55,15 @@ async fn follow(context: Context) {
 /// What is in the bin for too long is gone.
 async fn sweep(context: &Context) -> Result<()> {
     let keep_ms = context.config.catalog_trash_expire_second.get().saturating_mul(1_000);
-    let now = now_ms();
+    let Some(upto_ms) = now_ms().checked_sub(keep_ms) else { return Ok(()) };
     let entries = context.meta.view(|state| {
-        let old = state.bin.iter().filter(|(_, entry)| entry.dropped_ms.saturating_add(keep_ms) <= now);
-        old.map(|(id, _)| *id).collect::<Vec<u64>>()
+        let old = state.bin.iter().filter(|(_, entry)| entry.dropped_ms <= upto_ms);
+        old.map(|(id, _)| *id).take(MAX_ERASED).collect::<Vec<u64>>()
     });
     if entries.is_empty() {
         return Ok(());
     }
-    context.meta.propose(Command::Define(Definition::Erase { entries })).await.map(|_| ())
+    context.meta.propose(Command::Define(Definition::Erase { entries, upto_ms: Some(upto_ms) })).await.map(|_| ())
 }
 
 async fn look(context: &Context, looked: &mut Looked) {

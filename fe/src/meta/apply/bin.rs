@@ -65,8 +65,10 @@ pub(super) fn recycle_database(state: &mut State, db: DbId, now_ms: u64) -> Resu
 }
 
 /// Out of the bin for good.
-pub(super) fn erase(state: &mut State, entries: &[u64]) -> Result<Outcome> {
-    forget(state, entries);
+pub(super) fn erase(state: &mut State, entries: &[u64], upto_ms: Option<u64>) -> Result<Outcome> {
+    let old = |id: &u64| upto_ms.is_none_or(|upto| state.bin.get(id).is_some_and(|entry| entry.dropped_ms <= upto));
+    let entries: Vec<u64> = entries.iter().copied().filter(old).collect();
+    forget(state, &entries);
     Ok(Outcome::Done)
 }
 
@@ -257,7 +259,10 @@ mod tests {
         assert_eq!(sample.table().partitions.len(), 2);
         sample.ok(&Command::JobCleaned { job });
         sample.ok(&drop);
-        sample.ok(&define(Definition::Erase { entries: vec![db.0, 1] }));
+        // Whoever looked before it came back and was dropped again does not take it away.
+        sample.ok(&define(Definition::Erase { entries: vec![db.0], upto_ms: Some(0) }));
+        assert_eq!(sample.state.bin.len(), 1);
+        sample.ok(&define(Definition::Erase { entries: vec![db.0, 1], upto_ms: Some(1) }));
         assert!(sample.state.bin.is_empty() && sample.state.transactions.is_empty());
         assert!(sample.state.claimed_tablets().is_empty());
     }
