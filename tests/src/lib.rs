@@ -18,5 +18,11 @@ pub use mysql::Sql;
 pub use node::Node;
 pub use wait::eventually;
 
+/// The directory of a test's crate, for scripts and data. Cargo is asked at run time: a cached test may run in another
+/// checkout than it was built in.
+pub fn crate_dir() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), Into::into)
+}
+
 /// What a test returns.
 pub type Outcome = anyhow::Result<()>;

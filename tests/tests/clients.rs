@@ -30,7 +30,7 @@ async fn with_items() -> anyhow::Result<(Cluster, Vec<String>)> {
 }
 
 fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+    coffer_tests::crate_dir().join("clients")
 }
 
 /// False, loudly, when the program does not answer.

@@ -5,7 +5,7 @@ use coffer_tests::node::program;
 use coffer_tests::ports::PortBlock;
 use coffer_tests::{Outcome, Sql};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use tokio::process::Command;
 
@@ -116,7 +116,7 @@ async fn a_taken_port_is_named_with_who_has_it() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quickstart_ends_with_all_equal_twice() -> Outcome {
     let local = Local::new()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/quickstart");
+    let script = coffer_tests::crate_dir().join("../deploy/quickstart");
     let binaries = program("cofferctl")?.parent().context("target directory")?.to_owned();
     for _ in 0..2 {
         let output = Command::new(&script)

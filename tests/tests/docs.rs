@@ -6,7 +6,7 @@ use coffer_tests::cluster::BROKER;
 use coffer_tests::http::get;
 use coffer_tests::{Cluster, Outcome, Sql};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const LABEL: &str = "sunday";
 /// What examples say for the timestamp of that backup, and for the number of a connection.
@@ -14,7 +14,7 @@ const TIMESTAMP: &str = "2026-11-22-16-18-12";
 const CONNECTION: &str = "42";
 
 fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+    coffer_tests::crate_dir().join("../docs")
 }
 
 /// What every example finds: `shop.sales` with rows, a backup `sunday` of it in `safe`, a user, a role.
@@ -163,7 +163,7 @@ fn exported(page: &str) -> BTreeMap<String, (String, String)> {
 fn promtool(name: &str, page: &str) -> Outcome {
     use std::io::Write;
     use std::process::{Command, Stdio};
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("servers/promtool");
+    let script = coffer_tests::crate_dir().join("servers/promtool");
     let found = Command::new(script).arg("path").output()?;
     if !found.status.success() {
         coffer_stdx::testing::skip(
@@ -221,7 +221,7 @@ async fn the_list_of_metrics_is_the_list_of_metrics() -> Outcome {
 /// The pages that name the tests of backup and restore: every named test is in the file that the page says.
 #[test]
 fn tests_that_pages_name_exist() -> Outcome {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = coffer_tests::crate_dir().join("..");
     let legend = std::fs::read_to_string(docs().join("backup-restore.md"))?;
     // "`path` (*name*)"
     let mut files: BTreeMap<&str, String> = BTreeMap::new();

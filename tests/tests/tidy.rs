@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    coffer_tests::crate_dir().join("..")
 }
 
 fn read(path: &Path) -> String {

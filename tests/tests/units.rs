@@ -4,7 +4,6 @@
 use coffer_tests::Outcome;
 use coffer_tests::node::program;
 use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 
 /// `systemd-analyze security` gives 0 (nothing is exposed) to 10.
@@ -19,8 +18,7 @@ fn systemd_finds_no_fault_with_the_units() -> Outcome {
     let dir = tempfile::tempdir()?;
     for role in ["fe", "be", "broker"] {
         let name = format!("coffer-{role}.service");
-        let text =
-            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd").join(&name))?;
+        let text = std::fs::read_to_string(coffer_tests::crate_dir().join("../deploy/systemd").join(&name))?;
         let installed = format!("/usr/bin/coffer-{role}");
         assert!(text.contains(&installed), "{name}");
         let unit = dir.path().join(&name);
