@@ -38,6 +38,12 @@ pub struct Config {
     pub download_workers: usize,
     /// Replicas copied from other backends at the same time. Default: 2.
     pub clone_workers: usize,
+    /// Tablets whose small files are merged at the same time; 0 switches compaction off. Default: 1.
+    pub compaction_workers: usize,
+    /// MiB per second that one of those reads and writes at most; 0: no limit. Default: 32.
+    pub compaction_mib_s: u64,
+    /// Seconds that merged files stay readable for backups and queries that began before. Default: 600.
+    pub replaced_keep_s: u64,
     /// MiB per second that the check of all files reads at most; 0 switches the check off. Default: 8.
     pub scrub_mib_s: u64,
     /// Seconds from the start of one check of all files to the next. Default: 604800.
@@ -65,6 +71,9 @@ impl Default for Config {
             upload_workers: 4,
             download_workers: 4,
             clone_workers: 2,
+            compaction_workers: 1,
+            compaction_mib_s: 32,
+            replaced_keep_s: 600,
             scrub_mib_s: 8,
             scrub_every_s: 604_800,
             trash_keep_s: 86_400,

@@ -1,10 +1,11 @@
 //! The backend: tablet files, loads, scans, snapshots and their transfer.
 //!
 //! Modules, bottom to top; each imports only from lines above it: `config limits sync metrics` | `tablet` | `task` |
-//! `cluster` | `load scan` | `snapshot transfer repair` | `agent` | `http` | `node`.
+//! `cluster` | `load scan compact` | `snapshot transfer repair` | `agent` | `http` | `node`.
 
 pub mod agent;
 pub mod cluster;
+pub mod compact;
 pub mod config;
 pub mod http;
 pub mod limits;

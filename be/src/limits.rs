@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Rows of one Parquet row group.
 pub const ROW_GROUP_ROWS: usize = 256 << 10;
+/// Encoded bytes of a Parquet row group in memory; more begin the next one.
+pub const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Bytes of one Parquet data page before compression.
 pub const PAGE_BYTES: usize = 1 << 20;
 /// Bytes of rows in memory of one tablet in one load; more become a file.
@@ -26,6 +28,12 @@ pub const KEPT_REASONS: usize = 100;
 pub const KEPT_ERROR_LOGS: usize = 200;
 /// Rows of one batch of a scan.
 pub const SCAN_BATCH_ROWS: usize = 8 << 10;
+/// Rowsets of a tablet that loads wait for compaction with.
+pub const MAX_ROWSETS: usize = 1_000;
+/// Time between looks at all tablets for rowsets to merge and for replaced ones to remove.
+pub const COMPACTION_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Bytes of decoded rows in memory of one merge of files, about.
+pub const MERGE_BYTES: usize = 32 << 20;
 /// Batches waiting for a slow reader of a scan.
 pub const SCAN_QUEUE: usize = 4;
 /// Scans that read files at the same moment; others wait for their turn.

@@ -29,6 +29,10 @@ pub struct Metrics {
     pub scans: IntCounter,
     /// Rows sent by scans.
     pub scan_rows: IntCounter,
+    /// Merges of rowsets.
+    pub compactions: IntCounter,
+    /// Bytes of files that were merged.
+    pub compaction_bytes: IntCounter,
     tasks: IntCounterVec,
 }
 
@@ -48,6 +52,8 @@ impl Metrics {
             written_bytes: make.counter("written_bytes_total", "Bytes of files written by loads"),
             scans: make.counter("scans_total", "Scans begun"),
             scan_rows: make.counter("scan_rows_total", "Rows sent by scans"),
+            compactions: make.counter("compactions_total", "Merges of small rowsets into one"),
+            compaction_bytes: make.counter("compaction_bytes_total", "Bytes of files that were merged"),
             tasks: make.counters("tasks_total", "Tasks of the leader that ended", &["kind", "outcome"]),
             registry: make.registry,
         }

@@ -4,6 +4,7 @@ use crate::agent::AgentService;
 use crate::agent::queue::Deps;
 use crate::agent::report::Process;
 use crate::cluster::Cluster;
+use crate::compact::Compaction;
 use crate::config::Config;
 use crate::http;
 use crate::limits::SWEEP_EVERY;
@@ -79,7 +80,9 @@ impl Node {
             shutdown: shutdown.clone(),
         };
         let agent = AgentService::new(deps, Process { start_time_ms, http_port });
-        let scans = ScanService::new(store.clone(), metrics);
+        let scans = ScanService::new(store.clone(), metrics.clone());
+        let compaction =
+            Compaction { store: store.clone(), config: config.clone(), metrics, shutdown: shutdown.clone() };
         let streams = StreamDeps {
             load: load.clone(),
             error_logs: ErrorLogs::default(),
@@ -96,6 +99,7 @@ impl Node {
         notify::ready(&shutdown);
         let replicas = ReplicasService::new(store.clone());
         let scrubber = shutdown.spawn(scrub::run(store.clone(), config.clone(), shutdown.clone()));
+        let compactor = shutdown.spawn(compaction.run());
         let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
         // The stop waits for them too: their open connections hold the store, and with it the locks of the data
         // directories, which a backend that starts again in this process must find free.
@@ -107,6 +111,7 @@ impl Node {
         if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
             tracing::warn!("loads or tasks still run; they end with the process and are repeated or discarded later");
         }
+        compactor.abort();
         sweeper.abort();
         scrubber.abort();
         tracing::info!("backend stopped");

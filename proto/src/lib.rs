@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod ids;
+pub mod scan;
 pub mod status;
 
 /// The generated messages and services, one package.

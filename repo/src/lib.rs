@@ -42,7 +42,7 @@ pub use info::{
 pub use layout::{Layout, PackId, PackPrefix, SnapshotId};
 pub use manifest::{FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
 pub use manifest_reader::ManifestReader;
-pub use meta::{PartitionMeta, SnapshotMeta, TableMeta, ViewMeta};
+pub use meta::{PartitionMeta, SnapshotMeta, TableMeta, ViewMeta, version_for};
 pub use places::repositories_at;
 pub use removal::Removed;
 pub use repository::{Opened, Repository};
@@ -51,8 +51,8 @@ pub use snapshots::{Inspected, SnapshotEntry, SnapshotStatus};
 /// The version of everything written here but snapshots that need [`SNAPSHOT_VERSION`]. Readers take this and older ones,
 /// and refuse newer ones by name.
 pub const FORMAT_VERSION: u32 = 1;
-/// The version of the info and the meta of a snapshot with views or LIST partitions. Others are
-/// written as [`FORMAT_VERSION`] says, so that older readers take them.
+/// The version of the info and the meta of a snapshot with views, LIST partitions or tables whose rows with equal keys
+/// become one. Others are written as [`FORMAT_VERSION`] says, so that older readers take them.
 pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// Refuse what a newer Coffer wrote; `newest` is what this one reads, `what` names the object.

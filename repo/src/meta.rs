@@ -3,6 +3,7 @@
 //! Fields that format version 1 does not know are ignored when read, so that later releases may add some; what would
 //! change the meaning of a restore needs a new format version. Ids are those of the cluster that made the backup.
 
+use crate::{FORMAT_VERSION, SNAPSHOT_VERSION};
 use coffer_table::{Column, KeyRange, Schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,6 +100,12 @@ pub struct PartitionMeta {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// The format version that these tables need of the info and the meta of a snapshot, by their schemas.
+pub fn version_for<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> u32 {
+    let mut schemas = schemas.into_iter();
+    if schemas.any(|schema| !schema.model.is_duplicate()) { SNAPSHOT_VERSION } else { FORMAT_VERSION }
 }
 
 impl SnapshotMeta {

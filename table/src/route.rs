@@ -285,11 +285,12 @@ mod tests {
     use std::sync::Arc;
 
     fn column(name: &str, kind: ColumnType) -> Column {
-        Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new() }
+        Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None }
     }
 
     fn schema() -> Schema {
         Schema {
+            model: crate::model::Model::Duplicate,
             columns: vec![
                 column("id", ColumnType::Int),
                 column("day", ColumnType::Date),

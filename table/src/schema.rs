@@ -1,6 +1,7 @@
 //! The columns of a table, in order.
 
 use crate::calendar;
+use crate::model::{Aggregate, Model};
 use crate::types::ColumnType;
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 use serde::{Deserialize, Serialize};
@@ -19,12 +20,15 @@ pub struct Column {
     /// of the load ([`Column::default_at`]); `None` without a DEFAULT clause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// Whether rows are sorted by it (DUPLICATE KEY columns come first).
+    /// Whether rows are sorted by it; key columns come first.
     #[serde(default)]
     pub key: bool,
     /// COMMENT.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub comment: String,
+    /// How values of rows with equal keys become one: those of an AGGREGATE KEY table have one, no other columns do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate: Option<Aggregate>,
 }
 
 impl Column {
@@ -56,6 +60,9 @@ impl Column {
 pub struct Schema {
     /// In table order.
     pub columns: Vec<Column>,
+    /// What happens to rows with equal keys.
+    #[serde(default, skip_serializing_if = "Model::is_duplicate")]
+    pub model: Model,
 }
 
 impl Schema {
@@ -69,6 +76,16 @@ impl Schema {
         let fields: Vec<Field> =
             self.columns.iter().map(|column| Field::new(&column.name, column.kind.arrow(), column.nullable)).collect();
         Arc::new(ArrowSchema::new(fields))
+    }
+
+    /// How the values of a column become one; `None` for key columns, and where all rows stay.
+    pub fn aggregate(&self, column: usize) -> Option<Aggregate> {
+        let column = self.columns.get(column).filter(|column| !column.key)?;
+        match self.model {
+            Model::Duplicate => None,
+            Model::Unique => Some(Aggregate::Replace),
+            Model::Aggregate => Some(column.aggregate.unwrap_or(Aggregate::Replace)),
+        }
     }
 
     /// How many leading columns are keys.
@@ -89,7 +106,7 @@ mod tests {
             nullable: true,
             default: Some(default.to_owned()),
             key: false,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
         let now = 86_400_000_000 + 1_234_567;
         for (kind, default, text, is_now) in [

@@ -381,9 +381,9 @@ mod tests {
             nullable,
             default: None,
             key: false,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
-        Schema { columns: kinds.iter().enumerate().map(column).collect() }
+        Schema { columns: kinds.iter().enumerate().map(column).collect(), model: crate::model::Model::Duplicate }
     }
 
     fn one(kind: ColumnType, text: &str) -> Result<String, Misfit> {

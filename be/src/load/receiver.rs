@@ -37,6 +37,8 @@ pub struct Receiver {
     schema: Arc<Schema>,
     writer: Writer,
     buffers: BTreeMap<u64, Buffer>,
+    /// Rows taken by tablet; there are fewer in files where rows with equal keys become one.
+    taken: BTreeMap<u64, u64>,
     /// Bytes in memory, in buffers and in the file being written.
     buffered: usize,
     held: Held,
@@ -76,6 +78,7 @@ impl Receiver {
             schema,
             writer: Writer::Idle(LoadWriter::begin(&deps.store, transaction)?),
             buffers: BTreeMap::new(),
+            taken: BTreeMap::new(),
             buffered: 0,
             held: deps.memory.hold(),
         })
@@ -84,6 +87,7 @@ impl Receiver {
     /// Take rows of one tablet, in table column order.
     pub async fn push(&mut self, tablet: u64, batch: RecordBatch) -> Result<()> {
         let bytes = batch_bytes(&batch);
+        *self.taken.entry(tablet).or_default() += batch.num_rows() as u64;
         let buffer = self.buffers.entry(tablet).or_default();
         buffer.batches.push(batch);
         buffer.bytes += bytes;
@@ -113,7 +117,10 @@ impl Receiver {
             self.deps.metrics.written_rows.inc_by(*rows);
             self.deps.metrics.written_bytes.inc_by(*bytes);
         }
-        let tablet = |(tablet_id, rows, bytes)| v1::TabletWritten { tablet_id, rows, bytes, backend_ids: Vec::new() };
+        let taken = |tablet: u64| self.taken.get(&tablet).copied().unwrap_or_default();
+        let tablet = |(tablet_id, _, bytes)| {
+            v1::TabletWritten { tablet_id, rows: taken(tablet_id), bytes, backend_ids: Vec::new() }
+        };
         Ok(written.into_iter().map(tablet).collect())
     }
 

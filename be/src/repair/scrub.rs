@@ -52,12 +52,13 @@ async fn all(store: &Arc<TabletStore>, bytes_s: u64) -> usize {
     bad
 }
 
-/// Whether a file is as it was written. A tablet that was dropped or replaced meanwhile is no matter.
+/// Whether a file is as it was written. A tablet or a file that was dropped or replaced meanwhile is no matter.
 fn check(store: &TabletStore, tablet: &Arc<Tablet>, file: &crate::tablet::DataFile) -> Result<()> {
-    let current = || store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, tablet));
+    let same = |now: Arc<Tablet>| Arc::ptr_eq(&now, tablet) && now.has_file(&file.name);
+    let current = || store.tablet(tablet.id()).is_some_and(same);
     match tablet.verify(file) {
         Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && current() => {
-            store.mark_bad(tablet.id(), error.message());
+            store.mark_file_bad(tablet, &file.name, error.message());
             Err(error)
         }
         // A disk that cannot be read just now is the probe's business.

@@ -38,8 +38,8 @@ impl ReplicasService {
 
     fn find_file(&self, wanted: &v1::ReadTabletFile) -> Result<(Arc<Tablet>, DataFile)> {
         let tablet = self.store.find(wanted.tablet_id)?;
-        let found = tablet.meta().files().find(|file| file.name == wanted.name).cloned();
-        let file = found.ok_or_else(|| {
+        // A replaced file is still good for a description that was given before.
+        let file = tablet.find_file(&wanted.name).ok_or_else(|| {
             Error::not_found(format!("tablet {} has no file {} any more", wanted.tablet_id, wanted.name))
         })?;
         Ok((tablet, file))
@@ -49,12 +49,12 @@ impl ReplicasService {
     async fn send(self, tablet: Arc<Tablet>, file: DataFile, out: mpsc::Sender<Result<v1::FileBytes, Status>>) {
         // The semaphore is never closed.
         let Ok(_place) = self.places.clone().acquire_owned().await else { return };
-        let (sender, id) = (out.clone(), tablet.id());
+        let (sender, source, name) = (out.clone(), tablet.clone(), file.name.clone());
         let sent =
-            blocking(move || read(&tablet, &file, |data| sender.blocking_send(Ok(v1::FileBytes { data })).is_ok()));
+            blocking(move || read(&source, &file, |data| sender.blocking_send(Ok(v1::FileBytes { data })).is_ok()));
         if let Err(error) = sent.await {
             if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
-                self.store.mark_bad(id, error.message());
+                self.store.mark_file_bad(&tablet, &name, error.message());
             }
             // A receiver that is gone needs no answer.
             let _ = out.send(Err(status::to_status(&error))).await;

@@ -1,20 +1,17 @@
-//! The rows of tablets at exact versions: one file after the other, only the columns asked for.
-//!
-//! A file is compared with its checksum before it is read for the first time, and now and then later. When reading fails,
-//! it is compared once more: only when it is gone or its checksum differs is the tablet bad. A disk or memory that fails for a moment fails this scan alone.
+//! The rows of tablets at exact versions, only the columns asked for, in an order that another replica can go on with
+//! (see `tablet::rows`).
 
-use crate::limits::SCAN_BATCH_ROWS;
 use crate::tablet::meta::FIRST_VERSION;
-use crate::tablet::rowset::{from_arrow, from_parquet};
-use crate::tablet::{DataFile, Tablet, TabletMeta, TabletStore};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use crate::tablet::rows::{RowReader, ReadPlan, counts_are_exact, ranges, within};
+use crate::tablet::rowset::from_arrow;
+use crate::tablet::run::Origin;
+use crate::tablet::{TabletMeta, TabletStore};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
+use coffer_proto::scan::{LAYOUT, format_layout, parse_layout};
 use coffer_proto::v1;
-use coffer_stdx::error::Context;
-use coffer_stdx::{Error, ErrorKind, Result};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use std::collections::VecDeque;
+use coffer_stdx::{Error, Result};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Rows of a batch without columns: beyond any batch that has some, far below what row counts hold.
@@ -23,21 +20,33 @@ const COUNT_ROWS: u64 = 1 << 30;
 /// A scan whose tablets are all here at their versions. It holds no thread between batches.
 #[derive(Debug)]
 pub struct Scan {
-    store: Arc<TabletStore>,
-    tablets: VecDeque<(Arc<Tablet>, TabletMeta)>,
+    tablets: VecDeque<Wanted>,
     schema: SchemaRef,
-    /// Files of the current tablet that were not opened yet.
-    files: Option<(Arc<Tablet>, VecDeque<DataFile>)>,
-    open: Option<OpenFile>,
+    open: Option<RowReader>,
     /// Rows that batches without columns still stand for.
     counted: u64,
     /// Rows until the limit.
     left: u64,
+    /// Ranges of versions that the one tablet is to be read as.
+    layout: Option<Vec<(u64, u64)>>,
+}
+
+/// A tablet to read; its files stay meanwhile.
+#[derive(Debug)]
+struct Wanted {
+    origin: Origin,
+    meta: TabletMeta,
+    /// By position in its schema.
+    columns: Vec<usize>,
 }
 
 impl Scan {
     /// Find the tablets. NotFound, Conflict or Corrupt when one is missing, behind or bad: another replica may have it.
     pub fn open(store: &Arc<TabletStore>, ticket: &v1::ScanTicket) -> Result<Scan> {
+        let layout = if ticket.layout.is_empty() { None } else { Some(parse_layout(&ticket.layout)?) };
+        if layout.is_some() && ticket.tablets.len() != 1 {
+            return Err(Error::invalid("a layout is that of one tablet"));
+        }
         let mut tablets = VecDeque::with_capacity(ticket.tablets.len());
         let mut schema = None;
         for wanted in &ticket.tablets {
@@ -46,27 +55,29 @@ impl Scan {
                 continue;
             }
             let tablet = store.find(wanted.tablet_id)?;
-            let meta = tablet.meta_at(wanted.version)?;
+            let (meta, pin) =
+                tablet.pinned(wanted.version, |rowset| layout.as_ref().is_none_or(|layout| within(layout, rowset)))?;
             if meta.table_id != ticket.table_id {
                 return Err(Error::invalid(format!(
                     "tablet {} belongs to table {}, not to {}",
                     wanted.tablet_id, meta.table_id, ticket.table_id
                 )));
             }
+            let columns = positions(&meta, &ticket.columns)?;
             if schema.is_none() {
-                schema = Some(projected(&meta, &ticket.columns)?);
+                schema = Some(projected(&meta, &columns));
             }
-            tablets.push_back((tablet, meta));
+            tablets.push_back(Wanted { origin: Origin { store: store.clone(), pin: Arc::new(pin) }, meta, columns });
         }
-        Ok(Scan {
-            store: store.clone(),
-            tablets,
-            schema: schema.unwrap_or_else(|| Arc::new(ArrowSchema::empty())),
-            files: None,
-            open: None,
-            counted: 0,
-            left: if ticket.limit == 0 { u64::MAX } else { ticket.limit },
-        })
+        let mut schema = schema.unwrap_or_else(ArrowSchema::empty);
+        if let [only] = tablets.make_contiguous()
+            && only.meta.schema.model.is_duplicate()
+        {
+            let shown = format_layout(layout.as_deref().unwrap_or(&ranges(&only.meta)));
+            schema = schema.with_metadata(HashMap::from([(LAYOUT.to_owned(), shown)]));
+        }
+        let left = if ticket.limit == 0 { u64::MAX } else { ticket.limit };
+        Ok(Scan { tablets, schema: Arc::new(schema), open: None, counted: 0, left, layout })
     }
 
     /// The columns of every batch; none when no tablet was ever loaded into.
@@ -80,58 +91,26 @@ impl Scan {
             if self.counted > 0 {
                 return self.count().map(Some);
             }
-            if let Some(file) = &mut self.open {
-                match file.next(&self.schema, self.left) {
-                    Ok(Some(batch)) => {
-                        self.left -= batch.num_rows() as u64;
-                        return Ok(Some(batch));
-                    }
-                    Ok(None) => self.open = None,
-                    Err(error) => {
-                        let file = file.file.clone();
-                        return Err(self.judge(error, &file));
-                    }
-                }
-            } else if let Some((tablet, files)) = &mut self.files {
-                let Some(file) = files.pop_front() else {
-                    self.files = None;
+            if let Some(open) = &mut self.open {
+                let Some(batch) = open.next().transpose()? else {
+                    self.open = None;
                     continue;
                 };
-                match OpenFile::new(tablet, &file, &self.schema, self.left) {
-                    Ok(open) => self.open = Some(open),
-                    Err(error) => return Err(self.judge(error, &file)),
-                }
-            } else {
-                let Some((tablet, meta)) = self.tablets.pop_front() else { break };
-                if self.schema.fields().is_empty() {
-                    self.counted = meta.rows();
-                } else {
-                    let files = meta.rowsets.into_iter().flat_map(|rowset| rowset.files).collect();
-                    self.files = Some((tablet, files));
-                }
+                let rows = batch.num_rows() as u64;
+                let batch = if rows > self.left { batch.slice(0, self.left as usize) } else { batch };
+                self.left -= batch.num_rows() as u64;
+                return Ok(Some(batch));
             }
+            let Some(Wanted { origin, meta, columns }) = self.tablets.pop_front() else { break };
+            if columns.is_empty() && counts_are_exact(&meta) {
+                self.counted = meta.rows();
+                continue;
+            }
+            let plan = ReadPlan::new(origin, &meta, &columns, self.schema.clone())?;
+            let plan = plan.limited(usize::try_from(self.left).ok());
+            self.open = Some(plan.read(&meta, self.layout.as_deref()));
         }
         Ok(None)
-    }
-
-    /// A file that is gone or has other bytes than were written makes its tablet bad, unless the tablet was dropped
-    /// meanwhile.
-    fn judge(&mut self, error: Error, file: &DataFile) -> Error {
-        self.open = None;
-        let Some((tablet, _)) = self.files.take() else { return error };
-        let mut verdict = error;
-        let doubtful = matches!(verdict.kind(), ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unavailable);
-        if doubtful && self.store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, &tablet)) {
-            match tablet.verify(file) {
-                Ok(()) => {}
-                Err(found) if matches!(found.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
-                    self.store.mark_bad(tablet.id(), found.message());
-                    verdict = Error::corrupt(found.message());
-                }
-                Err(found) => verdict = found,
-            }
-        }
-        Error::new(verdict.kind(), format!("tablet {}: {verdict}", tablet.id()))
     }
 
     /// A batch without columns that stands for many rows.
@@ -144,73 +123,27 @@ impl Scan {
     }
 }
 
-/// A file being read.
-struct OpenFile {
-    file: DataFile,
-    reader: ParquetRecordBatchReader,
-    /// For each wanted column its position in what the reader gives.
-    positions: Vec<usize>,
-}
-
-impl std::fmt::Debug for OpenFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenFile").field("file", &self.file).finish_non_exhaustive()
-    }
-}
-
-impl OpenFile {
-    fn new(tablet: &Tablet, file: &DataFile, schema: &SchemaRef, limit: u64) -> Result<OpenFile> {
-        let open = || -> Result<OpenFile> {
-            let reader = tablet.open_verified(file)?;
-            let builder = ParquetRecordBatchReaderBuilder::try_new(reader).map_err(from_parquet)?;
-            let there = builder.schema();
-            // A restored tablet may have been written when a column was spelled with other capitals.
-            let root = |field: &Arc<Field>| {
-                let at = there.fields().iter().position(|known| known.name().eq_ignore_ascii_case(field.name()));
-                at.ok_or_else(|| Error::corrupt(format!("it has no column '{}'", field.name())))
-            };
-            let roots = schema.fields().iter().map(root).collect::<Result<Vec<usize>>>()?;
-            let mut sorted = roots.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            let positions = roots.iter().map(|root| sorted.partition_point(|known| known < root)).collect();
-            let mask = ProjectionMask::roots(builder.parquet_schema(), sorted);
-            let mut builder = builder.with_projection(mask).with_batch_size(SCAN_BATCH_ROWS);
-            if let Ok(limit) = usize::try_from(limit) {
-                builder = builder.with_limit(limit);
-            }
-            Ok(OpenFile { file: file.clone(), reader: builder.build().map_err(from_parquet)?, positions })
-        };
-        open().context(|| format!("file {}", file.name))
-    }
-
-    fn next(&mut self, schema: &SchemaRef, left: u64) -> Result<Option<RecordBatch>> {
-        let Some(batch) = self.reader.next() else { return Ok(None) };
-        // The reader does not keep the kind of an error: whether the bytes are to blame is found out by checking them.
-        let batch = batch.map_err(|error| Error::unavailable(format!("file {}: {error}", self.file.name)))?;
-        let batch = if batch.num_rows() as u64 > left { batch.slice(0, left as usize) } else { batch };
-        let columns: Vec<ArrayRef> = self.positions.iter().map(|at| batch.column(*at).clone()).collect();
-        let fits = RecordBatch::try_new(schema.clone(), columns);
-        fits.map(Some)
-            .map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.file.name)))
-    }
-}
-
-/// The wanted columns with the types of the tablet's schema.
-fn projected(meta: &TabletMeta, columns: &[String]) -> Result<SchemaRef> {
-    let whole = meta.schema.arrow();
-    let field = |name: &String| {
-        let position = meta.schema.index_of(name);
-        position.map(|position| whole.field(position).clone()).ok_or_else(|| {
+/// Where the wanted columns are in the tablet's schema.
+fn positions(meta: &TabletMeta, columns: &[String]) -> Result<Vec<usize>> {
+    let position = |name: &String| {
+        meta.schema.index_of(name).ok_or_else(|| {
             Error::not_found(format!("tablet {} of table {} has no column '{name}'", meta.tablet_id, meta.table_id))
         })
     };
-    Ok(Arc::new(ArrowSchema::new(columns.iter().map(field).collect::<Result<Vec<Field>>>()?)))
+    columns.iter().map(position).collect()
+}
+
+/// The wanted columns with the types of the tablet's schema.
+fn projected(meta: &TabletMeta, columns: &[usize]) -> ArrowSchema {
+    let whole = meta.schema.arrow();
+    ArrowSchema::new(columns.iter().map(|column| whole.field(*column).clone()).collect::<Vec<Field>>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::ArrayRef;
+    use coffer_stdx::ErrorKind;
     use crate::tablet::testing::{batch, schema};
     use crate::tablet::{LoadWriter, Publish, PublishTablet, rowset};
 
@@ -236,6 +169,7 @@ mod tests {
             tablets: tablets.iter().map(version).collect(),
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             limit,
+            layout: String::new(),
         }
     }
 

@@ -98,7 +98,9 @@ async fn link_all(ctx: &TaskContext, job: u64, run: &RunId, tablets: Vec<v1::Tab
 
 fn link_one(store: &TabletStore, job: u64, run: &RunId, tablet: &v1::TabletVersion) -> Result<Snapshot> {
     let found = store.find(tablet.tablet_id)?;
-    let (disk, meta) = (found.disk(), found.meta_at(tablet.version)?);
+    // The files stay until they are linked, also when compaction replaces them meanwhile.
+    let (meta, _pin) = found.pinned(tablet.version, |_| true)?;
+    let disk = found.disk();
     let path = disk.layout().snapshot_tablet(job, tablet.tablet_id);
     if is_made(&path, &meta)? {
         return Ok(Snapshot::of(&meta, None));

@@ -7,6 +7,7 @@
 //!   leader_term                       the highest term of a leader seen here
 //!   data/<tablet>/meta                what the tablet is and which files it has
 //!   data/<tablet>/<name>.parquet      rows, never changed
+//!   data/<tablet>/replaced            rowsets that compaction replaced and that are kept for a while
 //!   staging/<transaction>/manifest    rows of a load that is written but not published
 //!   staging/<transaction>/<tablet>/<name>.parquet
 //!   snapshot/<job>/<tablet>/          hard links of a backup
@@ -21,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of a tablet's meta file.
 pub const META: &str = "meta";
+/// Name of the list of replaced rowsets.
+pub const REPLACED: &str = "replaced";
 /// Ending of a file of rows.
 pub const ROWS_SUFFIX: &str = "parquet";
 
@@ -160,6 +163,11 @@ impl DirLayout {
 /// The meta file in a tablet's directory, wherever that is.
 pub fn meta_file(tablet_dir: &Path) -> PathBuf {
     tablet_dir.join(META)
+}
+
+/// The list of replaced rowsets in a tablet's directory.
+pub fn replaced_file(tablet_dir: &Path) -> PathBuf {
+    tablet_dir.join(REPLACED)
 }
 
 /// A directory name that is an id.

@@ -12,6 +12,7 @@ use coffer_stdx::{Error, Result};
 use coffer_table::Schema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"COFFERTM";
@@ -101,25 +102,48 @@ impl TabletMeta {
 
     /// The tablet as it was at exactly `version`.
     pub fn at(&self, version: u64) -> Result<TabletMeta> {
+        self.at_with(version, &[], |_| true)
+    }
+
+    /// The same, also from rowsets that those in force replaced, and only from rowsets that `may` accepts; those without
+    /// files are always accepted. Of several ways the one with the fewest rowsets.
+    pub fn at_with(&self, version: u64, replaced: &[Rowset], may: impl Fn(&Rowset) -> bool) -> Result<TabletMeta> {
         if version > self.version {
             return Err(Error::conflict(format!(
                 "tablet {} is at version {}, behind {version}",
                 self.tablet_id, self.version
             )));
         }
-        let mut meta = self.clone();
-        meta.version = version;
-        meta.rowsets.retain(|rowset| rowset.from <= version);
-        if let Some(last) = meta.rowsets.last_mut().filter(|last| last.to > version) {
-            if !last.files.is_empty() {
-                return Err(Error::conflict(format!(
-                    "tablet {} has no version {version} any more: versions {} to {} were merged",
-                    self.tablet_id, last.from, last.to
-                )));
+        let end = |rowset: &Rowset| if rowset.files.is_empty() { rowset.to.min(version) } else { rowset.to };
+        let fits = |rowset: &&Rowset| {
+            rowset.from <= version && end(rowset) <= version && (rowset.files.is_empty() || may(rowset))
+        };
+        let mut usable: Vec<&Rowset> = self.rowsets.iter().chain(replaced).filter(fits).collect();
+        usable.sort_by_key(|rowset| rowset.from);
+        // For each version that all before it lead to: in how many rowsets, and which is the last.
+        let mut ways: BTreeMap<u64, (usize, Option<&Rowset>)> = BTreeMap::from([(FIRST_VERSION, (0, None))]);
+        for rowset in usable {
+            let Some((count, _)) = ways.get(&(rowset.from - 1)).copied() else { continue };
+            let way = ways.entry(end(rowset)).or_insert((usize::MAX, None));
+            if count + 1 < way.0 {
+                *way = (count + 1, Some(rowset));
             }
-            last.to = version;
         }
+        let mut meta = TabletMeta { version, rowsets: Vec::new(), ..self.clone() };
+        let mut at = version;
+        while at > FIRST_VERSION {
+            let Some((_, Some(last))) = ways.get(&at) else { return Err(self.merged_away(version)) };
+            meta.rowsets.push(Rowset { to: at, ..(*last).clone() });
+            at = last.from - 1;
+        }
+        meta.rowsets.reverse();
         Ok(meta)
+    }
+
+    fn merged_away(&self, version: u64) -> Error {
+        let over = self.rowsets.iter().find(|rowset| rowset.from <= version && version < rowset.to);
+        let which = over.map_or_else(String::new, |over| format!(": versions {} to {} were merged", over.from, over.to));
+        Error::conflict(format!("tablet {} has no version {version} of this form any more{which}", self.tablet_id))
     }
 
     /// Refuse a description that contradicts itself.
@@ -219,9 +243,9 @@ mod tests {
             nullable: false,
             default: None,
             key: true,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
-        TabletMeta::empty(7, 5, 6, Schema { columns: vec![column] })
+        TabletMeta::empty(7, 5, 6, Schema { columns: vec![column], model: coffer_table::Model::Duplicate })
     }
 
     #[test]
@@ -247,6 +271,18 @@ mod tests {
         merged.check().unwrap();
         assert_eq!(merged.at(4).unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(merged.at(5).unwrap(), merged);
+        // As long as what was merged is kept, earlier versions and other forms of the same version can be had.
+        let spans = |found: Result<TabletMeta>| -> Vec<(u64, u64)> {
+            found.unwrap().rowsets.iter().map(|rowset| (rowset.from, rowset.to)).collect()
+        };
+        assert_eq!(spans(merged.at_with(4, &meta.rowsets, |_| true)), [(2, 2), (3, 4)]);
+        assert_eq!(spans(merged.at_with(5, &meta.rowsets, |_| true)), [(2, 5)]);
+        assert_eq!(spans(merged.at_with(5, &meta.rowsets, |rowset| rowset.to <= 4 || rowset.from > 4)), [
+            (2, 2),
+            (3, 4),
+            (5, 5)
+        ]);
+        assert!(merged.at_with(5, &meta.rowsets[..2], |rowset| rowset.to < 5).is_err());
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 mod copies;
 mod disk;
+pub(crate) mod history;
 pub mod layout;
 pub mod meta;
 mod publish;
 pub(crate) mod replace;
 pub mod rowset;
+pub(crate) mod rows;
+pub(crate) mod run;
 mod staging;
 mod store;
 #[allow(clippy::module_inception, reason = "the noun of this folder")]

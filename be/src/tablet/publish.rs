@@ -81,6 +81,7 @@ impl TabletStore {
                 Err(error) => failures.extend(ids.into_iter().map(|id| (id, error.clone()))),
             }
         }
+        self.grew(done.iter().copied());
         self.staging().forget(publish.transaction_id, done);
         self.changed();
         failures

@@ -3,15 +3,14 @@
 //! A file is written once under a random name and never touched again. It counts only when a meta or a staging manifest
 //! names it, and whoever writes that file first makes this one durable.
 
-use crate::limits::{PAGE_BYTES, ROW_GROUP_ROWS};
+use crate::limits::{PAGE_BYTES, ROW_GROUP_BYTES, ROW_GROUP_ROWS};
 use crate::tablet::layout::ROWS_SUFFIX;
 use crate::tablet::meta::DataFile;
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, concat_batches, sort_to_indices, take_record_batch};
-use arrow::row::{RowConverter, SortField};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
-use coffer_table::Schema;
+use coffer_table::{Schema, merge};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
@@ -19,12 +18,12 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const SORT: SortOptions = SortOptions { descending: false, nulls_first: true };
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
-/// Sort rows and write them as one file in `dir`. Not durable by itself.
+/// Sort rows and write them as one file in `dir`; where the schema says so, rows with equal keys become one. Not durable by
+/// itself.
 pub fn write_file(dir: &Path, schema: &Schema, batches: &[RecordBatch]) -> Result<DataFile> {
     write_rows(dir, schema, batches.to_vec())
 }
@@ -33,50 +32,64 @@ pub fn write_file(dir: &Path, schema: &Schema, batches: &[RecordBatch]) -> Resul
 pub fn write_rows(dir: &Path, schema: &Schema, batches: Vec<RecordBatch>) -> Result<DataFile> {
     let rows = concat_batches(&schema.arrow(), &batches).map_err(from_arrow)?;
     drop(batches);
-    let name = format!("{}.{ROWS_SUFFIX}", uuid::Uuid::new_v4().simple());
-    let path = dir.join(&name);
-    let sorted = sort(schema, rows)?;
-    let write = || -> Result<DataFile> {
-        let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, File::create(&path)?);
-        let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
-        let output = Hashing { inner: file, hasher: blake3::Hasher::new(), bytes: 0 };
-        let mut writer = ArrowWriter::try_new_with_options(output, schema.arrow(), options).map_err(from_parquet)?;
-        writer.write(&sorted).map_err(from_parquet)?;
-        let mut output = writer.into_inner().map_err(from_parquet)?;
-        output.flush()?;
-        let blake3 = output.hasher.finalize().to_hex().to_string();
-        Ok(DataFile { name, bytes: output.bytes, rows: sorted.num_rows() as u64, blake3 })
-    };
-    write().context(|| format!("write rows to {}", path.display()))
+    let rows = merge::combine(schema, merge::sort(schema, rows)?)?;
+    let mut writer = FileWriter::create(dir, schema)?;
+    rows.iter().try_for_each(|batch| writer.write(batch))?;
+    writer.finish()
 }
 
-/// One batch with the rows of all, in the order of the key columns; equal keys keep their order.
-pub fn sort_rows(schema: &Schema, batches: &[RecordBatch]) -> Result<RecordBatch> {
-    sort(schema, concat_batches(&schema.arrow(), batches).map_err(from_arrow)?)
+/// Writes one file, batch by batch. Dropped before [`FileWriter::finish`], it leaves a file that no meta names.
+pub(crate) struct FileWriter {
+    name: String,
+    path: PathBuf,
+    writer: ArrowWriter<Hashing<BufWriter<File>>>,
+    rows: u64,
 }
 
-fn sort(schema: &Schema, rows: RecordBatch) -> Result<RecordBatch> {
-    let keys = schema.key_count();
-    if keys == 0 || rows.num_rows() < 2 {
-        return Ok(rows);
+impl FileWriter {
+    /// A new file in `dir`.
+    pub(crate) fn create(dir: &Path, schema: &Schema) -> Result<FileWriter> {
+        let name = format!("{}.{ROWS_SUFFIX}", uuid::Uuid::new_v4().simple());
+        let path = dir.join(&name);
+        let create = || {
+            let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, File::create(&path)?);
+            let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+            let output = Hashing { inner: file, hasher: blake3::Hasher::new(), bytes: 0 };
+            ArrowWriter::try_new_with_options(output, schema.arrow(), options).map_err(from_parquet)
+        };
+        let writer = create().context(|| format!("write rows to {}", path.display()))?;
+        Ok(FileWriter { name, path, writer, rows: 0 })
     }
-    let order = sorted_order(&rows.columns()[..keys])?;
-    if order.values().windows(2).all(|pair| pair[0] < pair[1]) {
-        return Ok(rows);
-    }
-    take_record_batch(&rows, &order).map_err(from_arrow)
-}
 
-fn sorted_order(keys: &[ArrayRef]) -> Result<UInt32Array> {
-    let fields = keys.iter().map(|key| SortField::new_with_options(key.data_type().clone(), SORT)).collect();
-    let Ok(converter) = RowConverter::new(fields) else {
-        // Only nested types cannot be converted, and columns never have one.
-        return sort_to_indices(&keys[0], Some(SORT), None).map_err(from_arrow);
-    };
-    let rows = converter.convert_columns(keys).map_err(from_arrow)?;
-    let mut order: Vec<(_, u32)> = rows.iter().zip(0_u32..).collect();
-    order.sort_unstable();
-    Ok(order.into_iter().map(|(_, row)| row).collect::<Vec<u32>>().into())
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// More rows, in key order.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut write = || -> Result<()> {
+            self.writer.write(batch).map_err(from_parquet)?;
+            if self.writer.memory_size() > ROW_GROUP_BYTES {
+                self.writer.flush().map_err(from_parquet)?;
+            }
+            Ok(())
+        };
+        self.rows += batch.num_rows() as u64;
+        write().context(|| format!("write rows to {}", self.path.display()))
+    }
+
+    /// All rows were given.
+    pub(crate) fn finish(self) -> Result<DataFile> {
+        let FileWriter { name, path, writer, rows } = self;
+        let finish = || -> Result<DataFile> {
+            let mut output = writer.into_inner().map_err(from_parquet)?;
+            output.flush()?;
+            let blake3 = output.hasher.finalize().to_hex().to_string();
+            Ok(DataFile { name, bytes: output.bytes, rows, blake3 })
+        };
+        finish().context(|| format!("write rows to {}", path.display()))
+    }
 }
 
 fn properties() -> WriterProperties {
@@ -151,9 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn sorting_keeps_all_rows_and_nulls_come_first() {
-        let sorted = sort_rows(&schema(), &[batch(&[5, 4]), batch(&[4, 1])]).unwrap();
-        assert_eq!(sorted.column(0).as_primitive::<Int32Type>().values(), &[1, 4, 4, 5]);
-        assert_eq!(sort_rows(&schema(), &[]).unwrap().num_rows(), 0);
+    fn rows_with_equal_keys_become_one_where_the_schema_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let schema = Schema { model: coffer_table::Model::Unique, ..schema() };
+        let written = write_file(dir.path(), &schema, &[batch(&[5, 4]), batch(&[4, 1])]).unwrap();
+        assert_eq!(written.rows, 3);
+        assert_eq!(write_file(dir.path(), &schema, &[]).unwrap().rows, 0);
     }
 }

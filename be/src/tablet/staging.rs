@@ -6,6 +6,7 @@
 //! nobody was told that its rows are safe, and opening the store removes it. One whose manifest cannot be read is kept:
 //! its rows are not published, its tablets fail by name, and it goes away when the load is discarded.
 
+use crate::limits::MAX_ROWSETS;
 use crate::sync;
 use crate::tablet::disk::{Disk, id_entries};
 use crate::tablet::meta::{self, DataFile};
@@ -191,6 +192,7 @@ impl LoadWriter {
     /// The directory for files of a tablet.
     pub fn dir(&mut self, tablet: u64) -> Result<PathBuf> {
         if !self.load.contains_key(&tablet) {
+            self.check_rowsets(tablet)?;
             let disk = self.store.disk_of(tablet)?;
             let dir = disk.layout().staged_tablet(self.transaction, tablet);
             std::fs::create_dir_all(&dir).context(|| format!("create {}", dir.display()))?;
@@ -198,6 +200,18 @@ impl LoadWriter {
         }
         let disk = &self.load[&tablet].disk;
         Ok(disk.layout().staged_tablet(self.transaction, tablet))
+    }
+
+    /// Loads that come faster than compaction merges them would make every read slow.
+    fn check_rowsets(&self, tablet: u64) -> Result<()> {
+        let count = self.store.tablet(tablet).map_or(0, |tablet| tablet.meta().rowsets.len());
+        if count < MAX_ROWSETS {
+            return Ok(());
+        }
+        Err(Error::limit(format!(
+            "tablet {tablet} has {count} rowsets that wait to be merged, {MAX_ROWSETS} are allowed: load fewer and larger \
+             batches, or raise compaction_mib_s and compaction_workers"
+        )))
     }
 
     /// A file was written to the tablet's directory.

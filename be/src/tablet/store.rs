@@ -9,7 +9,8 @@
 use crate::sync;
 use crate::tablet::copies::{Choice, Copy, choose};
 use crate::tablet::disk::{Disk, id_entries};
-use crate::tablet::layout::{META, meta_file};
+use crate::tablet::history;
+use crate::tablet::layout::{META, REPLACED, meta_file};
 use crate::tablet::meta::TabletMeta;
 use crate::tablet::replace;
 use crate::tablet::staging::Staging;
@@ -30,6 +31,9 @@ pub struct TabletStore {
     staging: Staging,
     publishing: Mutex<()>,
     changes: Notify,
+    /// Tablets that got a version since compaction looked.
+    grown: Mutex<BTreeSet<u64>>,
+    growth: Notify,
 }
 
 /// A tablet that is not served.
@@ -52,6 +56,8 @@ impl TabletStore {
             staging: Staging::default(),
             publishing: Mutex::default(),
             changes: Notify::new(),
+            grown: Mutex::default(),
+            growth: Notify::new(),
         };
         store.cluster_id()?;
         store.disks.iter().try_for_each(replace::finish)?;
@@ -117,7 +123,7 @@ impl TabletStore {
                         tracing::warn!(%error, "an older copy stays until the next start");
                     }
                 }
-                self.register(Tablet::new(newest.disk, newest.meta));
+                self.register(Tablet::reopened(newest.disk, newest.meta));
             }
         }
     }
@@ -163,6 +169,13 @@ impl TabletStore {
         if let Some(tablet) = sync::write(&self.tablets).remove(&id) {
             self.set_bad(tablet.disk(), id, reason.to_owned());
             self.changed();
+        }
+    }
+
+    /// Stop serving a tablet because of one of its files; nothing happens when that was replaced meanwhile.
+    pub(crate) fn mark_file_bad(&self, tablet: &Tablet, file: &str, reason: &str) {
+        if tablet.has_file(file) {
+            self.mark_bad(tablet.id(), reason);
         }
     }
 
@@ -308,20 +321,41 @@ impl TabletStore {
         self.changes.notify_one();
     }
 
+    /// These tablets got a version.
+    pub(crate) fn grew(&self, tablets: impl IntoIterator<Item = u64>) {
+        sync::lock(&self.grown).extend(tablets);
+        self.growth.notify_one();
+    }
+
+    /// The tablets that got a version since the last call; waits until there is one.
+    pub(crate) async fn wait_for_growth(&self) -> BTreeSet<u64> {
+        loop {
+            let grown = std::mem::take(&mut *sync::lock(&self.grown));
+            if !grown.is_empty() {
+                return grown;
+            }
+            self.growth.notified().await;
+        }
+    }
+
     /// Wait for the next change; changes while nobody waits are seen by the next wait.
     pub async fn wait_for_change(&self) {
         self.changes.notified().await;
     }
 }
 
-/// Remove what a publish that did not end left in a tablet's directory, and look that every file is there.
+/// Remove what a publish or a compaction that did not end left in a tablet's directory, and look that every file is there.
 fn tidy(dir: &Path, meta: &TabletMeta) -> Result<()> {
     let mut missing: HashSet<&str> = meta.files().map(|file| file.name.as_str()).collect();
+    let replaced = history::read(dir, meta);
+    let files = replaced.iter().flat_map(|replaced| &replaced.rowset.files);
+    let mut kept: HashSet<&str> = files.map(|file| file.name.as_str()).collect();
+    kept.extend([META, REPLACED]);
     for entry in std::fs::read_dir(dir).context(|| format!("list {}", dir.display()))? {
         let entry = entry.context(|| format!("list {}", dir.display()))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name != META && !missing.remove(name.as_ref()) {
+        if !missing.remove(name.as_ref()) && !kept.contains(name.as_ref()) {
             fsx::remove(&entry.path())?;
         }
     }

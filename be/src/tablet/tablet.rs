@@ -2,6 +2,7 @@
 
 use crate::sync;
 use crate::tablet::disk::Disk;
+use crate::tablet::history::{self, History};
 use crate::tablet::meta::{DataFile, TabletMeta};
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
@@ -26,12 +27,14 @@ pub(crate) fn changed_bytes(name: &str) -> Error {
     Error::corrupt(format!("the bytes of file {name} are not those that were written"))
 }
 
-/// A healthy tablet. Files named by any of its descriptions stay until the tablet is dropped.
+/// A healthy tablet. Files of its description stay until compaction replaces them, then for a while, and as long as they
+/// are pinned (see `history`).
 #[derive(Debug)]
 pub struct Tablet {
     id: u64,
     disk: Arc<Disk>,
     meta: RwLock<Arc<TabletMeta>>,
+    history: Mutex<History>,
     /// Files that were compared with their checksums.
     verified: Mutex<HashMap<String, Verified>>,
 }
@@ -48,7 +51,26 @@ const VERIFIED_FOR: Duration = Duration::from_secs(600);
 
 impl Tablet {
     pub(crate) fn new(disk: Arc<Disk>, meta: TabletMeta) -> Tablet {
-        Tablet { id: meta.tablet_id, disk, meta: RwLock::new(Arc::new(meta)), verified: Mutex::default() }
+        Tablet::with_history(disk, meta, History::default())
+    }
+
+    /// A tablet that was here before the process began.
+    pub(crate) fn reopened(disk: Arc<Disk>, meta: TabletMeta) -> Tablet {
+        let replaced = history::read(&disk.layout().tablet(meta.tablet_id), &meta);
+        Tablet::with_history(disk, meta, History::new(replaced))
+    }
+
+    fn with_history(disk: Arc<Disk>, meta: TabletMeta, history: History) -> Tablet {
+        let (id, meta) = (meta.tablet_id, RwLock::new(Arc::new(meta)));
+        Tablet { id, disk, meta, history: Mutex::new(history), verified: Mutex::default() }
+    }
+
+    pub(crate) fn history(&self) -> &Mutex<History> {
+        &self.history
+    }
+
+    pub(crate) fn forget_verified(&self, file: &str) {
+        sync::lock(&self.verified).remove(file);
     }
 
     /// Its id.
@@ -101,11 +123,6 @@ impl Tablet {
     /// The description in force.
     pub fn meta(&self) -> Arc<TabletMeta> {
         sync::read(&self.meta).clone()
-    }
-
-    /// The description at exactly `version`; Conflict when the tablet is behind or the version was merged away.
-    pub fn meta_at(&self, version: u64) -> Result<TabletMeta> {
-        self.meta().at(version)
     }
 
     /// Conflict when the tablet is not of this table and partition: somebody else's rows bear the id.

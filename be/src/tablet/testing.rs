@@ -2,6 +2,7 @@
 
 use arrow::array::{Int32Array, RecordBatch, StringArray};
 use coffer_table::{Column, ColumnType, Schema};
+use crate::tablet::{LoadWriter, Publish, PublishTablet, TabletStore, rowset};
 use std::sync::Arc;
 
 /// Two columns: `id INT` (key) and `name VARCHAR(20)`.
@@ -12,9 +13,10 @@ pub(crate) fn schema() -> Schema {
         nullable: !key,
         default: None,
         key,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     Schema {
+        model: coffer_table::Model::Duplicate,
         columns: vec![column("id", ColumnType::Int, true), column("name", ColumnType::Varchar { length: 20 }, false)],
     }
 }
@@ -27,4 +29,21 @@ pub(crate) fn batch(ids: &[i32]) -> RecordBatch {
         vec![Arc::new(Int32Array::from(ids.to_vec())), Arc::new(StringArray::from(names))],
     )
     .unwrap()
+}
+
+/// A load that makes this version of a tablet.
+pub(crate) fn load(
+    store: &Arc<TabletStore>,
+    (tablet_id, version): (u64, u64),
+    schema: &Schema,
+    batches: &[RecordBatch],
+) {
+    let transaction_id = tablet_id * 1_000_000 + version;
+    let mut writer = LoadWriter::begin(store, transaction_id).unwrap();
+    let dir = writer.dir(tablet_id).unwrap();
+    writer.add(tablet_id, rowset::write_file(&dir, schema, batches).unwrap());
+    writer.finish().unwrap();
+    let tablets = vec![PublishTablet { tablet_id, partition_id: 2, version, rows_expected: true }];
+    let publish = Publish { transaction_id, table_id: 1, schema: schema.clone(), tablets };
+    assert!(store.publish(&publish).is_empty());
 }

@@ -36,9 +36,10 @@ pub fn schema() -> Schema {
         nullable: !key,
         default: None,
         key,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     Schema {
+        model: coffer_table::Model::Duplicate,
         columns: vec![column("id", ColumnType::Int, true), column("name", ColumnType::Varchar { length: 20 }, false)],
     }
 }

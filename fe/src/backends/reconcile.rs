@@ -134,7 +134,7 @@ mod tests {
         Table {
             id: TableId(2),
             name: "t".to_owned(),
-            schema: coffer_table::Schema { columns: Vec::new() },
+            schema: coffer_table::Schema { columns: Vec::new(), model: coffer_table::Model::Duplicate },
             partition_columns: Vec::new(),
             partitioning: Default::default(),
             bucket_columns: Vec::new(),

@@ -293,9 +293,10 @@ mod tests {
             nullable,
             default: default.map(str::to_owned),
             key: false,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
         Schema {
+            model: coffer_table::Model::Duplicate,
             columns: vec![
                 column("id", ColumnType::Int, false, None),
                 column("Name", ColumnType::Varchar { length: 5 }, true, Some("none")),

@@ -43,7 +43,7 @@ pub(crate) fn state() -> State {
     let table = NewTable {
         db,
         name: "t".to_owned(),
-        schema: Schema { columns: vec![key("d", ColumnType::Date), key("k", ColumnType::Int), value] },
+        schema: Schema { columns: vec![key("d", ColumnType::Date), key("k", ColumnType::Int), value], model: coffer_table::Model::Duplicate },
         partition_columns: vec!["d".to_owned()],
         partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],
@@ -60,7 +60,7 @@ pub(crate) fn state() -> State {
     let plain = NewTable {
         db,
         name: "plain".to_owned(),
-        schema: Schema { columns: vec![column("a", ColumnType::Int)] },
+        schema: Schema { columns: vec![column("a", ColumnType::Int)], model: coffer_table::Model::Duplicate },
         partition_columns: Vec::new(),
         partitioning: Default::default(),
         bucket_columns: Vec::new(),

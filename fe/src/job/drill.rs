@@ -71,7 +71,7 @@ fn state() -> (State, DbId, RepositoryId) {
         nullable: false,
         default: None,
         key: true,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     let partition = |name: &str| NewPartition {
         name: name.to_owned(),
@@ -82,7 +82,7 @@ fn state() -> (State, DbId, RepositoryId) {
     let new = NewTable {
         db,
         name: "t".to_owned(),
-        schema: Schema { columns: vec![column] },
+        schema: Schema { columns: vec![column], model: coffer_table::Model::Duplicate },
         partition_columns: Vec::new(),
         partitioning: Default::default(),
         bucket_columns: Vec::new(),

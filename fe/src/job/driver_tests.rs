@@ -54,14 +54,14 @@ impl Place {
             nullable: false,
             default: None,
             key: true,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
         let partition =
             NewPartition { name: "t".to_owned(), range: None, replication_num: 1, placement: vec![vec![backend]] };
         let new = NewTable {
             db,
             name: "t".to_owned(),
-            schema: Schema { columns: vec![column] },
+            schema: Schema { columns: vec![column], model: coffer_table::Model::Duplicate },
             partition_columns: Vec::new(),
             partitioning: Default::default(),
             bucket_columns: Vec::new(),

@@ -73,7 +73,7 @@ impl Scale {
                 nullable: false,
                 default: None,
                 key: true,
-                comment: String::new(),
+                comment: String::new(), aggregate: None,
             };
             let mut partition = |n: u32| NewPartition {
                 name: format!("p{n}"),
@@ -84,7 +84,7 @@ impl Scale {
             let new = NewTable {
                 db,
                 name: format!("t{number}"),
-                schema: Schema { columns: vec![column] },
+                schema: Schema { columns: vec![column], model: coffer_table::Model::Duplicate },
                 partition_columns: Vec::new(),
                 partitioning: Default::default(),
                 bucket_columns: Vec::new(),

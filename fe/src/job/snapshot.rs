@@ -5,8 +5,8 @@ use crate::catalog::job::{BackupJob, ManifestPart};
 use crate::catalog::table::{Partition, Table};
 use crate::catalog::view::View;
 use coffer_repo::{
-    Checksum, Content, FORMAT_VERSION, ManifestRef, MetaRef, PartitionMeta, PartitionSummary, SNAPSHOT_VERSION,
-    SnapshotInfo, SnapshotMeta, TableMeta, TableSummary, Totals, ViewMeta, ViewSummary,
+    Checksum, Content, ManifestRef, MetaRef, PartitionMeta, PartitionSummary, SNAPSHOT_VERSION, SnapshotInfo,
+    SnapshotMeta, TableMeta, TableSummary, Totals, ViewMeta, ViewSummary, version_for,
 };
 
 /// `__meta`.
@@ -16,10 +16,11 @@ pub fn meta(job: &BackupJob) -> SnapshotMeta {
     SnapshotMeta { format: version(job), tables: by_name(job).into_iter().map(table_meta).collect(), views }
 }
 
-/// Views and LIST partitions need a reader that knows them.
+/// The largest version that something in the backup needs: views and LIST partitions, or a model of keys.
 fn version(job: &BackupJob) -> u32 {
+    let models = version_for(job.tables.iter().map(|table| &table.schema));
     let lists = job.tables.iter().any(|table| table.partitioning.list);
-    if lists || !job.views.is_empty() { SNAPSHOT_VERSION } else { FORMAT_VERSION }
+    if lists || !job.views.is_empty() { models.max(SNAPSHOT_VERSION) } else { models }
 }
 
 fn view_meta(view: &View) -> ViewMeta {

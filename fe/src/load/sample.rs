@@ -32,7 +32,7 @@ pub(super) fn table(partitions: &[(u64, &[u64])], backends: &[u64]) -> Table {
     Table {
         id: TABLE,
         name: "t".to_owned(),
-        schema: Schema { columns: Vec::new() },
+        schema: Schema { columns: Vec::new(), model: coffer_table::Model::Duplicate },
         partition_columns: Vec::new(),
         partitioning: Default::default(),
         bucket_columns: Vec::new(),

@@ -24,14 +24,14 @@ pub(super) async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
         nullable: true,
         default: None,
         key: true,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     let partition =
         NewPartition { name: "t".to_owned(), range: None, replication_num: 3, placement: vec![replicas; 2] };
     let new = NewTable {
         db: DbId(db),
         name: "t".to_owned(),
-        schema: Schema { columns: vec![column] },
+        schema: Schema { columns: vec![column], model: coffer_table::Model::Duplicate },
         partition_columns: Vec::new(),
         partitioning: Default::default(),
         bucket_columns: vec!["id".to_owned()],

@@ -47,7 +47,7 @@ fn table(db: DbId, name: &str, backend: BackendId) -> NewTable {
         nullable,
         default: None,
         key: false,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     let partition = |name: &str, lower, upper| NewPartition {
         name: name.to_owned(),
@@ -60,6 +60,7 @@ fn table(db: DbId, name: &str, backend: BackendId) -> NewTable {
         db,
         name: name.to_owned(),
         schema: Schema {
+            model: coffer_table::Model::Duplicate,
             columns: vec![
                 column("id", ColumnType::Int, true),
                 column("Name", ColumnType::Varchar { length: 20 }, true),

@@ -2,14 +2,17 @@
 //!
 //! Every tablet is a request of its own. Rowsets are immutable, replicas got the rows of every load in the same order, and
 //! a scan of a version reads them in a fixed order: the n-th row of a tablet at a version is the same row on every replica.
-//! So a stream that breaks in the middle of a tablet is taken up again elsewhere by leaving out as many rows as were
-//! already handed on; nothing is read twice and nothing is buffered.
+//! Where that order depends on how far compaction has merged rowsets, the first replica says how it has them, and the next
+//! is asked to read as if it had them so. A stream that breaks in the middle of a tablet is thus taken up again elsewhere
+//! by leaving out as many rows as were already handed on; nothing is read twice and nothing is buffered. When no other
+//! replica can read in that way any more, the statement fails and can be run again.
 //!
 //! Nothing is written here.
 
 use super::pin::TabletRead;
 use super::source::{Batches, Source};
 use coffer_proto::ids::{BackendId, TableId};
+use coffer_proto::scan::LAYOUT;
 use coffer_proto::v1::{ScanTicket, TabletVersion};
 use coffer_stdx::{Error, ErrorKind, Result};
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
@@ -62,6 +65,8 @@ struct Reader {
     /// The replica asked next.
     next: usize,
     open: Option<Batches>,
+    /// The layout of the replica whose rows were handed on.
+    layout: String,
     /// Rows handed on.
     done: usize,
     /// Rows of the open stream to leave out.
@@ -72,7 +77,7 @@ struct Reader {
 
 impl Reader {
     fn new(source: Arc<dyn Source>, spec: Arc<ScanSpec>, tablet: TabletRead) -> Reader {
-        Reader { source, spec, tablet, next: 0, open: None, done: 0, skip: 0, failures: Vec::new() }
+        Reader { source, spec, tablet, next: 0, open: None, layout: String::new(), done: 0, skip: 0, failures: Vec::new() }
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -87,6 +92,9 @@ impl Reader {
                     self.skip -= skipped;
                     if skipped < batch.num_rows() {
                         let batch = batch.slice(skipped, batch.num_rows() - skipped);
+                        if self.done == 0 {
+                            self.layout = batch.schema().metadata().get(LAYOUT).cloned().unwrap_or_default();
+                        }
                         self.done += batch.num_rows();
                         return self.fit(&batch).map(Some);
                     }
@@ -124,6 +132,7 @@ impl Reader {
             tablets: vec![tablet],
             columns: self.spec.schema.fields().iter().map(|field| field.name().clone()).collect(),
             limit: self.spec.limit.unwrap_or(0) as u64,
+            layout: self.layout.clone(),
         }
     }
 
@@ -155,10 +164,11 @@ impl Reader {
     fn exhausted(&self) -> Error {
         let causes: Vec<&str> = self.failures.iter().map(Error::message).collect();
         let kind = self.failures.first().map_or(ErrorKind::Unavailable, Error::kind);
+        let again = if self.done > 0 { "; its first rows were already taken from one of them: run the statement again" } else { "" };
         Error::new(
             kind,
             format!(
-                "tablet {} of table '{}' cannot be read at version {} from any of its {} replicas: {}",
+                "tablet {} of table '{}' cannot be read at version {} from any of its {} replicas: {}{again}",
                 self.tablet.tablet,
                 self.spec.table_name,
                 self.tablet.version,
@@ -226,6 +236,23 @@ mod tests {
         let asked: Vec<(String, u64)> =
             [("b1", 1), ("b2", 1), ("b3", 1), ("b1", 2)].map(|(b, t)| (b.to_owned(), t)).into();
         assert_eq!(memory.opened(), asked);
+    }
+
+    #[tokio::test]
+    async fn the_next_replica_is_asked_to_read_as_the_first_did() {
+        let batch = |values: &[i32]| {
+            let (fields, columns, _) = ints(values).into_parts();
+            let metadata = std::collections::HashMap::from([(LAYOUT.to_owned(), "2-5".to_owned())]);
+            RecordBatch::try_new(Arc::new(fields.as_ref().clone().with_metadata(metadata)), columns).unwrap()
+        };
+        let memory = Memory::of([(1, vec![batch(&[1, 2]), batch(&[3])])].into());
+        memory.break_after("b1", 1, 0, Error::unavailable("gone"));
+        memory.break_after("b2", 1, 1, Error::unavailable("gone too"));
+        memory.break_after("b3", 1, 0, Error::conflict("merged"));
+        let error = all(&memory, None, 1).await.unwrap_err();
+        assert!(error.message().contains("merged; its first rows") && error.kind() == ErrorKind::Unavailable, "{error}");
+        // Before the first row any order will do.
+        assert_eq!(memory.layouts(), ["", "", "2-5"]);
     }
 
     #[tokio::test]

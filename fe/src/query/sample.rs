@@ -29,6 +29,7 @@ pub(super) struct Memory {
     tablets: HashMap<u64, Vec<RecordBatch>>,
     breaks: Mutex<HashMap<(String, u64), (usize, Error)>>,
     opened: Mutex<Vec<(String, u64)>>,
+    layouts: Mutex<Vec<String>>,
 }
 
 impl Memory {
@@ -53,6 +54,11 @@ impl Memory {
         *self.tablets.keys().next().unwrap()
     }
 
+    /// The layouts that were asked for, in order.
+    pub(super) fn layouts(&self) -> Vec<String> {
+        self.layouts.lock().unwrap().clone()
+    }
+
     /// What was asked, in order.
     pub(super) fn opened(&self) -> Vec<(String, u64)> {
         self.opened.lock().unwrap().clone()
@@ -73,6 +79,7 @@ impl Source for Memory {
     async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches> {
         let tablet = ticket.tablets[0].tablet_id;
         self.opened.lock().unwrap().push((address.to_owned(), tablet));
+        self.layouts.lock().unwrap().push(ticket.layout.clone());
         let batches = self.tablets.get(&tablet).cloned().unwrap_or_default();
         let mut items: Vec<Result<RecordBatch>> = batches
             .iter()

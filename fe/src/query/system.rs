@@ -6,7 +6,7 @@
 use super::pin::{Pinned, PinnedTable};
 use crate::catalog::view::View;
 use async_trait::async_trait;
-use coffer_table::{Column, ColumnType, calendar};
+use coffer_table::{Column, ColumnType, Model, calendar};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
@@ -355,12 +355,12 @@ fn tables(pinned: &Pinned) -> Vec<Row> {
 
 fn columns_of<'a>(database: &'a str, table: &'a PinnedTable) -> impl Iterator<Item = Row> + 'a {
     let columns = table.table.schema.columns.iter().enumerate();
-    columns.map(move |(at, column)| column_row((database, &table.table.name), at + 1, column))
+    columns.map(move |(at, column)| column_row((database, &table.table.name), (at + 1, Some(&table.table.schema)), column))
 }
 
 fn columns_of_view((database, view): &(String, View)) -> Vec<Row> {
     let columns = view.columns.iter().enumerate();
-    columns.map(|(at, column)| column_row((database, &view.name), at + 1, column)).collect()
+    columns.map(|(at, column)| column_row((database, &view.name), (at + 1, None), column)).collect()
 }
 
 fn view_row((database, view): &(String, View)) -> Row {
@@ -402,7 +402,13 @@ fn partitions_of(database: &str, table: &PinnedTable) -> Vec<Row> {
     rows
 }
 
-fn column_row((database, table): (&str, &str), position: usize, column: &Column) -> Row {
+/// `schema` is that of the table; a view has none.
+fn column_row(
+    (database, table): (&str, &str),
+    (position, schema): (usize, Option<&coffer_table::Schema>),
+    column: &Column,
+) -> Row {
+    let aggregate = schema.and_then(|schema| schema.aggregate(position - 1));
     let is_text = column.kind.max_bytes();
     let (precision, scale, fraction) = match column.kind {
         ColumnType::Boolean | ColumnType::TinyInt => (Some(3), Some(0), None),
@@ -445,12 +451,21 @@ fn column_row((database, table): (&str, &str), position: usize, column: &Column)
         is_text.map(|_| "utf8mb4".to_owned()),
         is_text.map(|_| COLLATION.to_owned()),
         text(&full),
-        text(if column.key { "DUP" } else { "" }),
-        text(""),
+        text(schema.filter(|_| column.key).map_or("", |schema| key_of(schema.model))),
+        text(aggregate.map_or_else(String::new, |aggregate| aggregate.to_string())),
         text("select,insert"),
         text(&column.comment),
         text(""),
     ]
+}
+
+/// How the key column of a table of this model shows.
+fn key_of(model: Model) -> &'static str {
+    match model {
+        Model::Duplicate => "DUP",
+        Model::Aggregate => "AGG",
+        Model::Unique => "UNI",
+    }
 }
 
 fn batch(columns: &[&str], rows: &[Row]) -> Result<RecordBatch> {
@@ -485,9 +500,10 @@ mod tests {
             nullable: true,
             default: None,
             key: false,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
-        assert_eq!(column_row(("d", "t"), 1, &column).len(), COLUMNS.1.len());
+        let schema = coffer_table::Schema { columns: vec![column.clone()], model: Model::Duplicate };
+        assert_eq!(column_row(("d", "t"), (1, Some(&schema)), &column).len(), COLUMNS.1.len());
         let rows = tables(&Pinned::default());
         assert!(rows.len() == table_names().len() && rows.iter().all(|row| row.len() == TABLES.1.len()));
         assert!(schemata(&Pinned::default()).iter().all(|row| row.len() == SCHEMATA.1.len()));

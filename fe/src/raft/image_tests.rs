@@ -24,7 +24,7 @@ fn table(db: DbId, backend: BackendId) -> NewTable {
         nullable: false,
         default: None,
         key: true,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     let bound = |n| vec![Bound::Value(Scalar::Int(n))];
     let partition = NewPartition {
@@ -36,7 +36,7 @@ fn table(db: DbId, backend: BackendId) -> NewTable {
     NewTable {
         db,
         name: "t".to_owned(),
-        schema: Schema { columns: vec![column] },
+        schema: Schema { columns: vec![column], model: coffer_table::Model::Duplicate },
         partition_columns: vec!["k".to_owned()],
         partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],

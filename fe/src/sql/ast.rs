@@ -2,7 +2,7 @@
 
 use super::define_ast::{Define, ShowMore};
 use crate::account::{AccountName, Grantee, NewPassword, Privilege};
-use coffer_table::Column;
+use coffer_table::{Column, Model};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// PROPERTIES ("key" = "value", ...). Keys keep their case; later duplicates are refused by the parser.
@@ -119,16 +119,16 @@ pub enum GrantOn {
     Resource(String),
 }
 
-/// CREATE TABLE [IF NOT EXISTS] name (columns) [ENGINE=OLAP] [DUPLICATE KEY(...)] [COMMENT] [PARTITION BY ...]
+/// CREATE TABLE [IF NOT EXISTS] name (columns) [ENGINE=OLAP] [{DUPLICATE | AGGREGATE | UNIQUE} KEY(...)] [COMMENT] [PARTITION BY ...]
 /// DISTRIBUTED BY ... [PROPERTIES].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTable {
     pub table: ObjectName,
     pub if_not_exists: bool,
-    /// `key` is set for the columns of DUPLICATE KEY only when the clause is present.
+    /// `key` is set for the key columns only when the clause is present.
     pub columns: Vec<Column>,
-    /// Columns of DUPLICATE KEY; `None` without the clause (the first columns that can be keys are taken).
-    pub duplicate_key: Option<Vec<String>>,
+    /// The key model and its columns; `None` without the clause (the columns that can be keys are taken).
+    pub keys: Option<(Model, Vec<String>)>,
     pub comment: String,
     /// PARTITION BY {RANGE | LIST} (columns) (...).
     pub partition: Option<PartitionBy>,

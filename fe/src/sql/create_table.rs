@@ -4,21 +4,16 @@ use super::ast::{BoundText, CreateTable, PartitionBy, PartitionDef, PartitionVal
 use super::cursor::Cursor;
 use super::{names, types};
 use crate::error::{Error, Result, number};
-use coffer_table::{Column, ColumnType};
+use coffer_table::{Aggregate, Column, ColumnType, Model};
 use sqlparser::tokenizer::Token;
 
 /// What may stand in the place of a column and Coffer does not do.
 const CONSTRAINTS: [&str; 8] = ["PRIMARY", "UNIQUE", "FOREIGN", "CONSTRAINT", "CHECK", "FULLTEXT", "INDEX", "KEY"];
 /// What may follow a column's type and Coffer does not do.
-const COLUMN_OPTIONS: [&str; 22] = [
+const COLUMN_OPTIONS: [&str; 17] = [
     "KEY",
     "PRIMARY",
     "UNIQUE",
-    "SUM",
-    "MIN",
-    "MAX",
-    "REPLACE",
-    "REPLACE_IF_NOT_NULL",
     "HLL_UNION",
     "BITMAP_UNION",
     "QUANTILE_UNION",
@@ -58,7 +53,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         table,
         if_not_exists,
         columns,
-        duplicate_key: None,
+        keys: None,
         comment: String::new(),
         partition: None,
         bucket_columns: Vec::new(),
@@ -66,7 +61,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         properties: Properties::new(),
     };
     clauses(cursor, &mut create)?;
-    if let Some(keys) = &create.duplicate_key {
+    if let Some((_, keys)) = &create.keys {
         for column in &mut create.columns {
             column.key = keys.iter().any(|key| key.eq_ignore_ascii_case(&column.name));
         }
@@ -74,7 +69,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     Ok(Statement::CreateTable(Box::new(create)))
 }
 
-/// `name type [[NOT] NULL] [DEFAULT value] [COMMENT "text"]`, the last three in any order.
+/// `name type [aggregation] [[NOT] NULL] [DEFAULT value] [COMMENT "text"]`, all after the type in any order.
 fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
     if cursor.is_one_of(&CONSTRAINTS) {
         let word = cursor.peek_word().unwrap_or_default().to_ascii_uppercase();
@@ -83,9 +78,14 @@ fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
     let name = cursor.name("a column name")?;
     names::check_column(&name)?;
     let kind = types::parse(cursor)?;
-    let mut column = Column { name, kind, nullable: true, default: None, key: false, comment: String::new() };
+    let mut column = Column { name, kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None };
     loop {
-        if cursor.eat_all(&["NOT", "NULL"]) {
+        if let Some((_, found)) = Aggregate::NAMED.iter().find(|(word, _)| cursor.is(word)) {
+            cursor.skip();
+            if column.aggregate.replace(*found).is_some() {
+                return Err(Error::invalid(format!("column '{}' has two aggregations", column.name)));
+            }
+        } else if cursor.eat_all(&["NOT", "NULL"]) {
             column.nullable = false;
         } else if cursor.eat("NULL") {
             column.nullable = true;
@@ -154,8 +154,12 @@ fn clauses(cursor: &mut Cursor<'_>, create: &mut CreateTable) -> Result<()> {
     loop {
         if cursor.is("ENGINE") {
             engine(cursor)?;
-        } else if create.duplicate_key.is_none() && cursor.eat_all(&["DUPLICATE", "KEY"]) {
-            create.duplicate_key = Some(cursor.names("a column name")?);
+        } else if create.keys.is_none()
+            && let Some(model) = [Model::Duplicate, Model::Aggregate, Model::Unique]
+                .into_iter()
+                .find(|model| cursor.eat_all(&[model.to_string().as_str(), "KEY"]))
+        {
+            create.keys = Some((model, cursor.names("a column name")?));
         } else if create.comment.is_empty() && cursor.eat("COMMENT") {
             cursor.eat_token(&Token::Eq);
             create.comment = cursor.string("a quoted comment")?;
@@ -173,7 +177,7 @@ fn clauses(cursor: &mut Cursor<'_>, create: &mut CreateTable) -> Result<()> {
 }
 
 fn refuse_clause(cursor: &Cursor<'_>) -> Result<()> {
-    for clause in ["AGGREGATE KEY", "UNIQUE KEY", "CLUSTER BY", "AUTO PARTITION", "BROKER PROPERTIES"] {
+    for clause in ["CLUSTER BY", "AUTO PARTITION", "BROKER PROPERTIES"] {
         let mut words = clause.split(' ').enumerate();
         if words.all(|(n, word)| cursor.is_nth(n, word)) {
             return Err(not_supported(clause));

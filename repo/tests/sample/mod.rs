@@ -29,7 +29,7 @@ pub(crate) fn meta() -> SnapshotMeta {
         nullable: !key,
         default: (!key).then(|| "n/a".to_owned()),
         key,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     let bound = |value: i128| vec![Bound::Value(Scalar::Int(value))];
     let partition = |id: u64, name: &str, lower, upper, tablets: &[u64]| PartitionMeta {
@@ -46,6 +46,7 @@ pub(crate) fn meta() -> SnapshotMeta {
         id: 10,
         name: "orders".to_owned(),
         schema: Schema {
+            model: coffer_table::Model::Duplicate,
             columns: vec![
                 column("id", ColumnType::LargeInt, true),
                 column("price", ColumnType::Decimal { precision: 15, scale: 2 }, false),

@@ -149,7 +149,7 @@ fn reason(
 /// One row with the defaults of the columns that the file does not have; NULL elsewhere.
 fn defaults(schema: &Schema, sources: &[Source]) -> Result<RecordBatch> {
     let columns = schema.columns.iter().map(|column| Column { nullable: true, ..column.clone() }).collect();
-    let open = Schema { columns };
+    let open = Schema { columns, model: coffer_table::Model::Duplicate };
     let mut builder = BatchBuilder::new(&open);
     for (number, source) in sources.iter().enumerate() {
         let text = if let Source::Default(text) = source { text.as_deref() } else { None };

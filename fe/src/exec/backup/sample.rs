@@ -16,7 +16,7 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
         nullable: !key,
         default: None,
         key,
-        comment: String::new(),
+        comment: String::new(), aggregate: None,
     };
     let base = name.bytes().map(u64::from).sum::<u64>() * 1_000;
     let bound = |at: u64| vec![Bound::Value(Scalar::Int(i128::from(at) * 10))];
@@ -38,7 +38,7 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
     Table {
         id: TableId(base),
         name: name.to_owned(),
-        schema: Schema { columns: vec![column("k", true), column("v", false)] },
+        schema: Schema { columns: vec![column("k", true), column("v", false)], model: coffer_table::Model::Duplicate },
         partition_columns: if unpartitioned { Vec::new() } else { vec!["k".to_owned()] },
         partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],

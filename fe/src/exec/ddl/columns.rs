@@ -1,9 +1,10 @@
 //! Columns and keys of CREATE TABLE. Pure.
 
+use super::model;
 use crate::error::{Error, Result, number};
 use crate::limits;
 use crate::sql::ast::CreateTable;
-use coffer_table::{BatchBuilder, Column, ColumnType, Schema};
+use coffer_table::{BatchBuilder, Column, ColumnType, Model, Schema};
 
 /// Columns that become keys when the statement does not say.
 const DEFAULT_KEY_COLUMNS: usize = 3;
@@ -33,14 +34,21 @@ pub(super) fn schema(statement: &CreateTable) -> Result<Schema> {
             return Err(Error::limit(format!("the comment of column '{}' is too long", column.name)));
         }
     }
-    let keys = match &statement.duplicate_key {
-        Some(named) => named_keys(&columns, named)?,
-        None => default_keys(&columns)?,
+    let (model, keys) = match &statement.keys {
+        Some((model, named)) => (*model, named_keys(&columns, named)?),
+        // Where some columns have an aggregation, the others are the key.
+        None if columns.iter().any(|column| column.aggregate.is_some()) => {
+            let others = columns.iter().filter(|column| column.aggregate.is_none());
+            (Model::Aggregate, named_keys(&columns, &others.map(|column| column.name.clone()).collect::<Vec<_>>())?)
+        }
+        None => (Model::Duplicate, default_keys(&columns)?),
     };
     for (at, column) in columns.iter_mut().enumerate() {
         column.key = at < keys;
     }
-    Ok(Schema { columns })
+    let schema = Schema { columns, model };
+    model::check_columns(&schema)?;
+    Ok(schema)
 }
 
 fn check_type(column: &Column) -> Result<()> {
@@ -65,7 +73,7 @@ fn check_type(column: &Column) -> Result<()> {
 /// A DEFAULT must be a value of its column.
 fn check_default(column: &Column) -> Result<()> {
     let Some(default) = &column.default_at(0) else { return Ok(()) };
-    let schema = Schema { columns: vec![column.clone()] };
+    let schema = Schema { columns: vec![column.clone()], model: coffer_table::Model::Duplicate };
     let fits = BatchBuilder::new(&schema).push(0, Some(default.as_bytes()));
     fits.map_err(|misfit| {
         let why = misfit.describe(&schema, 0, Some(default.as_bytes()));
@@ -76,7 +84,7 @@ fn check_default(column: &Column) -> Result<()> {
 /// Keys are the first columns of the table, in order.
 fn named_keys(columns: &[Column], named: &[String]) -> Result<usize> {
     if named.is_empty() {
-        return Err(Error::invalid("DUPLICATE KEY needs at least one column"));
+        return Err(Error::invalid("a key needs at least one column"));
     }
     for (at, name) in named.iter().enumerate() {
         let column = columns.get(at).filter(|column| column.name.eq_ignore_ascii_case(name));
@@ -153,7 +161,8 @@ mod tests {
 
     fn keys(columns: &[(&str, ColumnType)], named: Option<&[&str]>) -> Result<Vec<String>> {
         let mut statement = create_table("t", columns);
-        statement.duplicate_key = named.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        statement.keys = named.map(|named| (Model::Duplicate, names(named)));
         let schema = schema(&statement)?;
         Ok(schema.columns.into_iter().filter(|column| column.key).map(|column| column.name).collect())
     }

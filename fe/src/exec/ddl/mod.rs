@@ -5,6 +5,7 @@
 
 pub(crate) mod colocate;
 mod columns;
+mod model;
 pub(in crate::exec) mod partition;
 mod periods;
 mod properties;
@@ -194,6 +195,7 @@ impl Plan {
             }
         };
         let bucket_columns = bucket_columns(&statement.bucket_columns, &schema, table)?;
+        model::check_placement(&schema, &partition_columns, &bucket_columns)?;
         let buckets = statement.buckets.unwrap_or(default_buckets);
         if buckets == 0 || buckets > limits::MAX_BUCKETS {
             return Err(Error::invalid(format!(

@@ -5,7 +5,7 @@ use coffer_table::{Column, ColumnType};
 
 /// A nullable column.
 pub(crate) fn column(name: &str, kind: ColumnType) -> Column {
-    Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new() }
+    Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None }
 }
 
 /// A table without partitions, in RANDOM buckets.
@@ -14,7 +14,7 @@ pub(crate) fn create_table(name: &str, columns: &[(&str, ColumnType)]) -> Create
         table: ObjectName { database: None, name: name.to_owned() },
         if_not_exists: false,
         columns: columns.iter().map(|(name, kind)| column(name, *kind)).collect(),
-        duplicate_key: None,
+        keys: None,
         comment: String::new(),
         partition: None,
         bucket_columns: Vec::new(),

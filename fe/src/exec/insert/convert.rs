@@ -98,7 +98,7 @@ fn is_number(kind: &DataType) -> bool {
 /// Texts as a load file has them.
 fn read(texts: &StringArray, column: &Column, before: u64) -> Result<ArrayRef> {
     let nullable = Column { nullable: true, ..column.clone() };
-    let schema = Schema { columns: vec![nullable] };
+    let schema = Schema { columns: vec![nullable], model: coffer_table::Model::Duplicate };
     let mut builder = BatchBuilder::new(&schema);
     for (row, text) in texts.iter().enumerate() {
         let text = text.map(str::as_bytes);
@@ -228,7 +228,7 @@ mod tests {
     use std::sync::Arc;
 
     fn column(kind: ColumnType) -> Column {
-        Column { name: "c".to_owned(), kind, nullable: true, default: None, key: false, comment: String::new() }
+        Column { name: "c".to_owned(), kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None }
     }
 
     fn one(array: impl Array + 'static, kind: ColumnType) -> Result<String> {

@@ -148,9 +148,9 @@ mod tests {
             nullable: true,
             default: Some("7".to_owned()),
             key: false,
-            comment: String::new(),
+            comment: String::new(), aggregate: None,
         };
-        Schema { columns: kinds.iter().map(column).collect() }
+        Schema { columns: kinds.iter().map(column).collect(), model: coffer_table::Model::Duplicate }
     }
 
     fn one(kind: ColumnType, literal: &str) -> Result<String> {

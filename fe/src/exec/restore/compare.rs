@@ -4,7 +4,7 @@ use crate::catalog::table::{Partition, Table};
 use crate::error::{Error, Result};
 use crate::exec::ddl::COLOCATE_WITH;
 use coffer_repo::{PartitionMeta, TableMeta};
-use coffer_table::Column;
+use coffer_table::{Aggregate, Column};
 
 /// Check a whole table. `alone`: partitions that are not restored do not stay, so none of them is in the way.
 pub(super) fn fits(existing: &Table, wanted: &TableMeta, alone: bool) -> Result<()> {
@@ -24,6 +24,10 @@ pub(super) fn fits(existing: &Table, wanted: &TableMeta, alone: bool) -> Result<
 
 fn first_difference(existing: &Table, wanted: &TableMeta) -> Option<String> {
     let (here, there) = (&existing.schema.columns, &wanted.schema.columns);
+    let (model, other) = (existing.schema.model, wanted.schema.model);
+    if model != other {
+        return Some(format!("the key model is {model} KEY here and {other} KEY in the snapshot"));
+    }
     let differs = here.iter().zip(there).position(|(here, there)| describe(here) != describe(there));
     if let Some(at) = differs {
         let (here, there) = (shown(&here[at]), shown(&there[at]));
@@ -42,14 +46,15 @@ fn first_difference(existing: &Table, wanted: &TableMeta) -> Option<String> {
 }
 
 /// What makes a column the same for restored files.
-fn describe(column: &Column) -> (String, coffer_table::ColumnType, bool, bool) {
-    (column.name.to_ascii_lowercase(), column.kind, column.nullable, column.key)
+fn describe(column: &Column) -> (String, coffer_table::ColumnType, bool, bool, Option<Aggregate>) {
+    (column.name.to_ascii_lowercase(), column.kind, column.nullable, column.key, column.aggregate)
 }
 
 fn shown(column: &Column) -> String {
     let null = if column.nullable { "" } else { " not null" };
     let key = if column.key { " key" } else { "" };
-    format!("'{} {}{null}{key}'", column.name, column.kind)
+    let aggregate = column.aggregate.map_or_else(String::new, |aggregate| format!(" {aggregate}"));
+    format!("'{} {}{aggregate}{null}{key}'", column.name, column.kind)
 }
 
 fn partition_fits(existing: &Table, wanted: &PartitionMeta, alone: bool) -> Result<()> {
@@ -134,6 +139,19 @@ mod tests {
             (
                 (|here, _| here.schema.columns[1].kind = ColumnType::BigInt) as fn(&mut Table, &mut TableMeta),
                 format!("{schema}column 2 is 'v bigint' here and 'v int' in the snapshot"),
+            ),
+            (
+                |_, there| there.schema.model = coffer_table::Model::Unique,
+                format!("{schema}the key model is DUPLICATE KEY here and UNIQUE KEY in the snapshot"),
+            ),
+            (
+                |here, there| {
+                    (here.schema.model, there.schema.model) =
+                        (coffer_table::Model::Aggregate, coffer_table::Model::Aggregate);
+                    here.schema.columns[1].aggregate = Some(Aggregate::Sum);
+                    there.schema.columns[1].aggregate = Some(Aggregate::ReplaceIfNotNull);
+                },
+                format!("{schema}column 2 is 'v int SUM' here and 'v int REPLACE_IF_NOT_NULL' in the snapshot"),
             ),
             (
                 |_, there| drop(there.schema.columns.pop()),

@@ -80,16 +80,19 @@ pub(super) fn columns(
     full: bool,
 ) -> Result<RowSet> {
     let database = state.database_or_current(name.database.as_deref(), current)?;
-    let schema: &[Column] = match database.view(&name.name) {
-        Some(view) => &view.columns,
-        None => &state.table(name, current)?.1.schema.columns,
+    let (columns, schema): (&[Column], _) = match database.view(&name.name) {
+        Some(view) => (&view.columns, None),
+        None => state.table(name, current).map(|(_, table)| (table.schema.columns.as_slice(), Some(&table.schema)))?,
     };
     let mut set = RowSet::new(if full {
         vec!["Field", "Type", "Collation", "Null", "Key", "Default", "Extra", "Privileges", "Comment"]
     } else {
         vec!["Field", "Type", "Null", "Key", "Default", "Extra"]
     });
-    for column in schema.iter().filter(|column| pattern.is_none_or(|p| like(p, &column.name))) {
+    let columns = columns.iter().enumerate();
+    for (at, column) in columns.filter(|(_, column)| pattern.is_none_or(|p| like(p, &column.name))) {
+        let aggregate = schema.and_then(|schema| schema.aggregate(at));
+        let aggregate = aggregate.map_or("NONE".to_owned(), |aggregate| aggregate.to_string());
         let some = |text: &str| Some(text.to_owned());
         let mut row = vec![
             some(&column.name),
@@ -97,7 +100,7 @@ pub(super) fn columns(
             some(if column.nullable { "Yes" } else { "No" }),
             some(if column.key { "true" } else { "false" }),
             column.default.clone(),
-            some(if column.key { "" } else { "NONE" }),
+            some(if column.key { "" } else { &aggregate }),
         ];
         if full {
             let text = column.kind.max_bytes().is_some();
@@ -130,7 +133,7 @@ fn statement(table: &Table) -> String {
     let keys: Vec<&str> =
         table.schema.columns.iter().filter(|column| column.key).map(|column| column.name.as_str()).collect();
     if !keys.is_empty() {
-        let _ = write!(out, "\nDUPLICATE KEY({})", identifiers(&keys));
+        let _ = write!(out, "\n{} KEY({})", table.schema.model, identifiers(&keys));
     }
     if !table.comment.is_empty() {
         let _ = write!(out, "\nCOMMENT {}", quote(&table.comment));
@@ -155,6 +158,9 @@ fn statement(table: &Table) -> String {
 
 fn column_line(column: &Column) -> String {
     let mut line = format!("  {} {}", quote_identifier(&column.name), column.kind);
+    if let Some(aggregate) = column.aggregate {
+        let _ = write!(line, " {aggregate}");
+    }
     line.push_str(if column.nullable { " NULL" } else { " NOT NULL" });
     if let Some(default) = &column.default {
         let shown = if column.default_is_now() { default.clone() } else { quote(default) };
@@ -336,6 +342,7 @@ mod tests {
             let ranges: Vec<_> =
                 table.partitions.values().map(|partition| (partition.name.clone(), partition.range.clone())).collect();
             assert_eq!((plan.schema.columns.len(), plan.ranges), (table.schema.columns.len(), ranges));
+            assert_eq!(plan.schema.model, table.schema.model);
             for (made, column) in plan.schema.columns.iter().zip(&table.schema.columns) {
                 assert!(made == column || !table.schema.columns[0].key, "{made:?} {column:?}");
             }

@@ -15,7 +15,7 @@ fn create(sql: &str) -> CreateTable {
 }
 
 fn column(name: &str, kind: ColumnType) -> Column {
-    Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new() }
+    Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None }
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_full_create_table() {
                 ..column("s", ColumnType::Varchar { length: 20 })
             },
         ],
-        duplicate_key: Some(names(&["k1", "K2"])),
+        keys: Some((coffer_table::Model::Duplicate, names(&["k1", "K2"]))),
         comment: "tab".to_owned(),
         partition: Some(PartitionBy {
             list: false,

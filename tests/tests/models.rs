@@ -1,0 +1,158 @@
+//! Key models from CREATE TABLE to a restored backup, and what compaction does to them under load.
+
+use anyhow::ensure;
+use coffer_tests::http::StreamLoad;
+use coffer_tests::mysql::Sql;
+use coffer_tests::{Cluster, Outcome, eventually};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const COUNTERS: &str = "CREATE TABLE d.counters (
+        day DATE NOT NULL, page VARCHAR(20) NOT NULL,
+        hits BIGINT SUM NOT NULL DEFAULT '0', cost DECIMAL(10, 2) SUM, least INT MIN, most DOUBLE MAX,
+        last VARCHAR(20) REPLACE, name VARCHAR(20) REPLACE_IF_NOT_NULL COMMENT 'the last known')
+    AGGREGATE KEY(day, page)
+    PARTITION BY RANGE(day) (PARTITION p1 VALUES LESS THAN ('2026-02-01'), PARTITION p2 VALUES LESS THAN ('2026-03-01'))
+    DISTRIBUTED BY HASH(page) BUCKETS 2 PROPERTIES ('replication_num' = '2')";
+
+const USERS: &str = "CREATE TABLE d.users (id INT, name VARCHAR(20), score INT) UNIQUE KEY(id)
+    DISTRIBUTED BY HASH(id) BUCKETS 1 PROPERTIES ('replication_num' = '2')";
+
+async fn load(cluster: &Cluster, table: &str, text: String) -> Outcome {
+    StreamLoad::new(cluster.frontend(), "d", table).must_succeed(text).await?;
+    Ok(())
+}
+
+async fn counters(sql: &mut Sql) -> anyhow::Result<Vec<Vec<String>>> {
+    sql.table("SELECT * FROM d.counters ORDER BY day, page").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_with_equal_keys_become_one_and_stay_so_through_a_backup() -> Outcome {
+    let cluster = Cluster::builder().backends(2).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(COUNTERS).await?;
+    sql.run(USERS).await?;
+    for text in [
+        "2026-01-01|a|1|1.50|5|1.5|x|\\N\n2026-01-01|a|2|\\N|3|0.5|y|n1\n",
+        "2026-01-01|a|4|2.25|4|\\N|\\N|\\N\n2026-02-01|a|10|\\N|\\N|7|z|\\N\n2026-01-01|b|7|0|1|1|q|w\n",
+        "2026-01-01|a|8|0.01|\\N|9|last|\\N\n",
+    ] {
+        load(&cluster, "counters", text.to_owned()).await?;
+    }
+    sql.run("INSERT INTO d.users VALUES (1, 'a', 1), (2, 'b', 2), (1, 'c', 3)").await?;
+    sql.run("INSERT INTO d.users VALUES (2, NULL, 4)").await?;
+    let wanted = [
+        ["2026-01-01", "a", "15", "3.76", "3", "9", "last", "n1"],
+        ["2026-01-01", "b", "7", "0.00", "1", "1", "q", "w"],
+        ["2026-02-01", "a", "10", "NULL", "NULL", "7", "z", "NULL"],
+    ];
+    assert_eq!(counters(&mut sql).await?, wanted);
+    // Counts, projections and conditions on values see merged rows alone.
+    for (query, answer) in [
+        ("SELECT count(*) FROM d.counters", "3"),
+        ("SELECT sum(hits) FROM d.counters", "32"),
+        ("SELECT count(*) FROM d.counters WHERE hits = 4", "0"),
+        ("SELECT name FROM d.counters WHERE hits = 15", "n1"),
+        ("SELECT count(*) FROM d.users WHERE name = 'a'", "0"),
+        ("SELECT score FROM d.users WHERE name IS NULL", "4"),
+        ("SELECT count(score) FROM d.users", "2"),
+    ] {
+        assert_eq!(sql.table(query).await?, [[answer]], "{query}");
+    }
+    let shown = sql.table("DESC d.counters").await?;
+    let extra: Vec<(&str, &str)> = shown.iter().map(|row| (row[3].as_str(), row[5].as_str())).collect();
+    assert_eq!(extra[1..4], [("true", ""), ("false", "SUM"), ("false", "SUM")]);
+    assert_eq!(extra[7], ("false", "REPLACE_IF_NOT_NULL"));
+    let keys = "SELECT COLUMN_KEY, EXTRA FROM information_schema.columns WHERE TABLE_NAME = 'users' ORDER BY ORDINAL_POSITION";
+    assert_eq!(sql.table(keys).await?, [["UNI", ""], ["", "REPLACE"], ["", "REPLACE"]]);
+    let statement = sql.table("SHOW CREATE TABLE d.counters").await?.remove(0).remove(1);
+    ensure!(statement.contains("`hits` bigint SUM NOT NULL") && statement.contains("AGGREGATE KEY(`day`, `page`)"), "{statement}");
+
+    let location = cluster.location("r");
+    sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION '{location}'")).await?;
+    sql.run("BACKUP SNAPSHOT d.s TO r").await?;
+    sql.job_finished("SHOW BACKUP FROM d").await?;
+    let timestamp = sql.timestamp("r", "s").await?;
+    let restore = format!("RESTORE SNAPSHOT d.s FROM r PROPERTIES ('backup_timestamp' = '{timestamp}')");
+    // A table of another model is not restored over.
+    sql.run("DROP TABLE d.users").await?;
+    sql.run(&USERS.replace("UNIQUE", "DUPLICATE")).await?;
+    let error = sql.run(&restore).await.unwrap_err().to_string();
+    ensure!(error.contains("key model is DUPLICATE KEY here and UNIQUE KEY in the snapshot"), "{error}");
+    sql.run("DROP TABLE d.users").await?;
+    sql.run("DROP TABLE d.counters").await?;
+    sql.run(&restore).await?;
+    sql.job_finished("SHOW RESTORE FROM d").await?;
+    assert_eq!(counters(&mut sql).await?, wanted);
+    assert_eq!(sql.table("SHOW CREATE TABLE d.counters").await?[0][1], statement);
+    sql.run("INSERT INTO d.users VALUES (1, 'again', 9)").await?;
+    assert_eq!(sql.table("SELECT * FROM d.users ORDER BY id").await?, [["1", "again", "9"], ["2", "NULL", "4"]]);
+    Ok(())
+}
+
+/// Wait until no tablet has more than so many rowsets.
+async fn until_merged(cluster: &Cluster, most: u64) -> Outcome {
+    eventually("rowsets are merged", LIMIT, || async {
+        for row in cluster.sql().query("SHOW TABLETS FROM d.users").await? {
+            let versions: u64 = row.get("VersionCount").parse()?;
+            ensure!(versions <= most, "{versions} rowsets");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_killed_while_they_merge_lose_nothing() -> Outcome {
+    // Slow merges, so that the kills find some at work.
+    let cluster = Cluster::builder()
+        .backends(2)
+        .brokers(0)
+        .config("be", "compaction_mib_s = 1\ncompaction_workers = 2")
+        .start()
+        .await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(USERS).await?;
+    let mut loaded = 0;
+    for round in 0..6 {
+        for _ in 0..12 {
+            let rows: String = (0..2_000).map(|id| format!("{id}|load {loaded}|{loaded}\n")).collect();
+            load(&cluster, "users", rows).await?;
+            loaded += 1;
+        }
+        let victim = format!("be-{}", 1 + round % 2);
+        cluster.crash(&victim).await?;
+        let found = sql.table("SELECT count(*), min(score), max(score) FROM d.users").await?;
+        let last = (loaded - 1).to_string();
+        assert_eq!(found, [["2000", &last, &last]], "round {round}");
+    }
+    until_merged(&cluster, 20).await?;
+    assert_eq!(sql.table("SELECT count(*), min(score) FROM d.users").await?, [["2000", &(loaded - 1).to_string()]]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_small_loads_leave_fewer_than_a_hundred_versions() -> Outcome {
+    let cluster = Cluster::builder().brokers(0).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&USERS.replace("'2'", "'1'")).await?;
+    let mut most = 0;
+    for number in 0..1_000 {
+        sql.run(&format!("INSERT INTO d.users VALUES ({}, 'n{number}', {number})", number % 100)).await?;
+        if number % 50 == 49 {
+            for row in sql.query("SHOW TABLETS FROM d.users").await? {
+                most = most.max(row.get("VersionCount").parse::<u64>()?);
+            }
+        }
+    }
+    ensure!(most < 100, "{most} versions at once");
+    until_merged(&cluster, 20).await?;
+    let found = sql.table("SELECT count(*), min(score), max(score) FROM d.users").await?;
+    assert_eq!(found, [["100", "900", "999"]]);
+    Ok(())
+}
