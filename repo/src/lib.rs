@@ -40,7 +40,7 @@ pub use info::{
     Content, ManifestRef, MetaRef, PartitionSummary, RepositoryInfo, SnapshotInfo, TableSummary, Totals, ViewSummary,
 };
 pub use layout::{Layout, PackId, PackPrefix, SnapshotId};
-pub use manifest::{FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
+pub use manifest::{DeleteRecord, FileRecord, ManifestWriter, RowsetRecord, TabletRecord, WrittenPart};
 pub use manifest_reader::ManifestReader;
 pub use meta::{PartitionMeta, SnapshotMeta, TableMeta, ViewMeta, version_for};
 pub use places::repositories_at;

@@ -105,6 +105,20 @@ pub struct TabletRecord {
     /// In version order; none for an empty tablet.
     #[prost(message, repeated, tag = "6")]
     pub rowsets: Vec<RowsetRecord>,
+    /// DELETEs that rowsets before them are still subject to, in version order.
+    #[prost(message, repeated, tag = "7")]
+    pub deletes: Vec<DeleteRecord>,
+}
+
+/// A DELETE: rows of rowsets that end before its version and match are gone.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeleteRecord {
+    /// Its version.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// `coffer_table::Predicate` as JSON.
+    #[prost(string, tag = "2")]
+    pub predicate: String,
 }
 
 impl TabletRecord {

@@ -22,7 +22,15 @@ fn tablet(id: u64, files: u64) -> TabletRecord {
     };
     let rowset =
         RowsetRecord { start_version: 2, end_version: 3, rows: 2 * files, files: (0..files).map(file).collect() };
-    TabletRecord { tablet_id: id, table_id: 1, partition_id: 2, version: 3, rows: 2 * files, rowsets: vec![rowset] }
+    TabletRecord {
+        tablet_id: id,
+        table_id: 1,
+        partition_id: 2,
+        version: 3,
+        rows: 2 * files,
+        rowsets: vec![rowset],
+        deletes: Vec::new(),
+    }
 }
 
 fn write(tablets: &[TabletRecord]) -> (String, Vec<u8>) {

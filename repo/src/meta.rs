@@ -66,6 +66,9 @@ pub struct TableMeta {
     /// COMMENT.
     #[serde(default)]
     pub comment: String,
+    /// Whether tablets may have DELETEs in their manifest records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub had_deletes: bool,
     /// The statement of SHOW CREATE TABLE, for people.
     #[serde(default)]
     pub create_statement: String,
@@ -102,10 +105,11 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// The format version that these tables need of the info and the meta of a snapshot, by their schemas.
-pub fn version_for<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> u32 {
-    let mut schemas = schemas.into_iter();
-    if schemas.any(|schema| !schema.model.is_duplicate()) { SNAPSHOT_VERSION } else { FORMAT_VERSION }
+/// The format version that the info and the meta of a snapshot with these tables need; of each its columns, and whether it
+/// had a DELETE.
+pub fn version_for<'a>(tables: impl IntoIterator<Item = (&'a Schema, bool)>) -> u32 {
+    let newer = |(schema, had_deletes): (&Schema, bool)| had_deletes || !schema.model.is_duplicate();
+    if tables.into_iter().any(newer) { SNAPSHOT_VERSION } else { FORMAT_VERSION }
 }
 
 impl SnapshotMeta {

@@ -95,7 +95,16 @@ fn row_strategy() -> impl Strategy<Value = Row> {
         proptest::option::weighted(0.8, range.prop_map(|number| number.to_string()))
     };
     let text = || proptest::option::weighted(0.8, "[ab]{0,2}");
-    (number(-2..=2), text(), number(-128..=127), number(-MOST..=MOST), number(0..=9), text(), number(0..=9), number(0..=9))
+    (
+        number(-2..=2),
+        text(),
+        number(-128..=127),
+        number(-MOST..=MOST),
+        number(0..=9),
+        text(),
+        number(0..=9),
+        number(0..=9),
+    )
         .prop_map(|(a, b, c, d, e, f, g, h)| vec![a, b, c, d, e, f, g, h])
 }
 
@@ -176,7 +185,8 @@ fn projections_keep_the_key_and_errors_end_a_merge() {
     assert_eq!(shape.arrow().fields().len(), 3);
     let narrow = |rows: &[Row]| batch(&schema, rows).project(&[0, 1, 6]).unwrap();
     let runs = [vec![Ok(narrow(&[line(1, 1), line(2, 1)]))], vec![Ok(narrow(&[line(2, 7)]))]];
-    let merged: Vec<RecordBatch> = Merge::new(shape.clone(), runs.map(Vec::into_iter)).unwrap().map(Result::unwrap).collect();
+    let merged: Vec<RecordBatch> =
+        Merge::new(shape.clone(), runs.map(Vec::into_iter)).unwrap().map(Result::unwrap).collect();
     let shown: Vec<Option<String>> = rows(&merged).into_iter().map(|row| row[2].clone()).collect();
     assert_eq!(shown, [Some("1".to_owned()), Some("7".to_owned())]);
     let broken = vec![Ok(narrow(&[line(1, 1)])), Err(Error::unavailable("gone"))];

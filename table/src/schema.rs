@@ -106,7 +106,8 @@ mod tests {
             nullable: true,
             default: Some(default.to_owned()),
             key: false,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         let now = 86_400_000_000 + 1_234_567;
         for (kind, default, text, is_now) in [

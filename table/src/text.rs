@@ -381,7 +381,8 @@ mod tests {
             nullable,
             default: None,
             key: false,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         Schema { columns: kinds.iter().enumerate().map(column).collect(), model: crate::model::Model::Duplicate }
     }

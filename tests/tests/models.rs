@@ -66,10 +66,14 @@ async fn rows_with_equal_keys_become_one_and_stay_so_through_a_backup() -> Outco
     let extra: Vec<(&str, &str)> = shown.iter().map(|row| (row[3].as_str(), row[5].as_str())).collect();
     assert_eq!(extra[1..4], [("true", ""), ("false", "SUM"), ("false", "SUM")]);
     assert_eq!(extra[7], ("false", "REPLACE_IF_NOT_NULL"));
-    let keys = "SELECT COLUMN_KEY, EXTRA FROM information_schema.columns WHERE TABLE_NAME = 'users' ORDER BY ORDINAL_POSITION";
+    let keys =
+        "SELECT COLUMN_KEY, EXTRA FROM information_schema.columns WHERE TABLE_NAME = 'users' ORDER BY ORDINAL_POSITION";
     assert_eq!(sql.table(keys).await?, [["UNI", ""], ["", "REPLACE"], ["", "REPLACE"]]);
     let statement = sql.table("SHOW CREATE TABLE d.counters").await?.remove(0).remove(1);
-    ensure!(statement.contains("`hits` bigint SUM NOT NULL") && statement.contains("AGGREGATE KEY(`day`, `page`)"), "{statement}");
+    ensure!(
+        statement.contains("`hits` bigint SUM NOT NULL") && statement.contains("AGGREGATE KEY(`day`, `page`)"),
+        "{statement}"
+    );
 
     let location = cluster.location("r");
     sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION '{location}'")).await?;
@@ -93,10 +97,89 @@ async fn rows_with_equal_keys_become_one_and_stay_so_through_a_backup() -> Outco
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_take_older_rows_alone_on_every_replica_and_in_backups() -> Outcome {
+    let cluster = Cluster::builder().backends(3).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&COUNTERS.replace("'2')", "'3')")).await?;
+    sql.run(
+        "CREATE TABLE d.log (id INT, kind VARCHAR(9), text STRING) DUPLICATE KEY(id, kind) DISTRIBUTED BY HASH(id) BUCKETS 2
+         PROPERTIES ('replication_num' = '3')",
+    )
+    .await?;
+    let text: String = (0..100).map(|id| format!("{id}|{}|t\n", if id % 2 == 0 { "even" } else { "odd" })).collect();
+    load(&cluster, "log", text.clone()).await?;
+    load(&cluster, "counters", "2026-01-01|a|1|1|1|1|x|n\n2026-02-01|a|2|2|2|2|y|m\n".to_owned()).await?;
+    // One that is away hears of it when it is back.
+    cluster.node("be-2").kill();
+    sql.run("DELETE FROM d.log WHERE id >= 10 AND kind = 'odd' AND id NOT IN (11, 13)").await?;
+    sql.run("DELETE FROM d.counters PARTITION p1 WHERE page = 'a'").await?;
+    load(&cluster, "log", "15|odd|new\n".to_owned()).await?;
+    load(&cluster, "counters", "2026-01-01|a|7|\\N|\\N|\\N|z|\\N\n".to_owned()).await?;
+    let logged = "SELECT count(*), count(text), min(id), sum(id) FROM d.log WHERE kind = 'odd'";
+    let (odd, all) = ([["8", "8", "1", "64"]], [["58"]]);
+    let rest = [
+        ["2026-01-01", "a", "7", "NULL", "NULL", "NULL", "z", "NULL"],
+        ["2026-02-01", "a", "2", "2.00", "2", "2", "y", "m"],
+    ];
+    assert_eq!(sql.table(logged).await?, odd);
+    assert_eq!(sql.table("SELECT count(*) FROM d.log").await?, all);
+    assert_eq!(counters(&mut sql).await?, rest);
+    for (statement, part) in [
+        ("DELETE FROM d.log WHERE text = 'x'", "'text' is not a key column"),
+        ("DELETE FROM d.log WHERE id = 'x'", "'x' is not a value of type int"),
+        ("DELETE FROM d.log PARTITION p9 WHERE id = 1", "p9"),
+    ] {
+        let error = sql.run(statement).await.unwrap_err().to_string();
+        ensure!(error.contains(part), "{statement}: {error}");
+    }
+    cluster.node("be-2").start()?;
+    cluster.until_alive().await?;
+    eventually("all replicas have the version", LIMIT, || async {
+        for table in ["d.log", "d.counters"] {
+            let visible = cluster.sql().query(&format!("SHOW PARTITIONS FROM {table}")).await?;
+            let wanted: Vec<String> = visible.iter().map(|row| row.get("VisibleVersion").to_owned()).collect();
+            for row in cluster.sql().query(&format!("SHOW TABLETS FROM {table}")).await? {
+                ensure!(wanted.iter().any(|wanted| wanted == row.get("Version")), "{wanted:?} {:?}", row.texts());
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    // Whichever replica answers, it says the same.
+    for away in ["be-1", "be-2", "be-3"] {
+        cluster.node(away).kill();
+        assert_eq!(sql.table(logged).await?, odd, "without {away}");
+        assert_eq!(sql.table("SELECT count(*) FROM d.log").await?, all, "without {away}");
+        cluster.node(away).start()?;
+        cluster.until_alive().await?;
+    }
+    // A backup carries them, and compaction applies them for good.
+    let location = cluster.location("r");
+    sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION '{location}'")).await?;
+    sql.run("BACKUP SNAPSHOT d.s TO r").await?;
+    sql.job_finished("SHOW BACKUP FROM d").await?;
+    let timestamp = sql.timestamp("r", "s").await?;
+    sql.run("DROP TABLE d.log").await?;
+    sql.run("DROP TABLE d.counters").await?;
+    sql.run(&format!("RESTORE SNAPSHOT d.s FROM r PROPERTIES ('backup_timestamp' = '{timestamp}')")).await?;
+    sql.job_finished("SHOW RESTORE FROM d").await?;
+    assert_eq!(sql.table(logged).await?, odd);
+    assert_eq!(counters(&mut sql).await?, rest);
+    for id in 200..220 {
+        sql.run(&format!("INSERT INTO d.log VALUES ({id}, 'even', 'more'), ({}, 'even', 'more')", id + 20)).await?;
+    }
+    until_merged(&cluster, "d.log", 16).await?;
+    assert_eq!(sql.table(logged).await?, odd);
+    assert_eq!(sql.table("SELECT count(*) FROM d.log").await?, [["98"]]);
+    Ok(())
+}
+
 /// Wait until no tablet has more than so many rowsets.
-async fn until_merged(cluster: &Cluster, most: u64) -> Outcome {
+async fn until_merged(cluster: &Cluster, table: &str, most: u64) -> Outcome {
     eventually("rowsets are merged", LIMIT, || async {
-        for row in cluster.sql().query("SHOW TABLETS FROM d.users").await? {
+        for row in cluster.sql().query(&format!("SHOW TABLETS FROM {table}")).await? {
             let versions: u64 = row.get("VersionCount").parse()?;
             ensure!(versions <= most, "{versions} rowsets");
         }
@@ -130,7 +213,7 @@ async fn backends_killed_while_they_merge_lose_nothing() -> Outcome {
         let last = (loaded - 1).to_string();
         assert_eq!(found, [["2000", &last, &last]], "round {round}");
     }
-    until_merged(&cluster, 20).await?;
+    until_merged(&cluster, "d.users", 20).await?;
     assert_eq!(sql.table("SELECT count(*), min(score) FROM d.users").await?, [["2000", &(loaded - 1).to_string()]]);
     Ok(())
 }
@@ -151,7 +234,7 @@ async fn a_thousand_small_loads_leave_fewer_than_a_hundred_versions() -> Outcome
         }
     }
     ensure!(most < 100, "{most} versions at once");
-    until_merged(&cluster, 20).await?;
+    until_merged(&cluster, "d.users", 20).await?;
     let found = sql.table("SELECT count(*), min(score), max(score) FROM d.users").await?;
     assert_eq!(found, [["100", "900", "999"]]);
     Ok(())

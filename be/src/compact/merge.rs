@@ -88,7 +88,7 @@ fn write(
     let mut writer = FileWriter::create(&tablet.dir(), &meta.schema)?;
     let path = writer.path().to_owned();
     let mut pace = Pace::new(compaction, inputs, rows);
-    let mut fill = || -> Result<()> {
+    let fill = || -> Result<()> {
         for batch in plan.merge(inputs)? {
             let batch = batch?;
             writer.write(&batch)?;
@@ -129,6 +129,7 @@ fn install(
         return Err(Error::cancelled(format!("the rowsets of tablet {} changed meanwhile", tablet.id())));
     }
     meta.rowsets.splice(place..place + inputs.len(), [merged]);
+    tablet.forget_deletes(&mut meta, &inputs);
     meta.check()?;
     tablet.begin_replacing(&inputs)?;
     // From here on a meta may name it, even when writing that fails: what is left over then goes at the next start.

@@ -29,7 +29,8 @@ pub(crate) fn choose(meta: &TabletMeta) -> Option<Range<usize>> {
         while from < rowsets.len() {
             let small = rowsets[from..].iter().take_while(|rowset| class_of(rowset) <= class).count();
             if small >= MIN_ROWSETS
-                && let Some(found) = (from..=from + small - MIN_ROWSETS).find_map(|at| fitting(rowsets, at, from + small))
+                && let Some(found) =
+                    (from..=from + small - MIN_ROWSETS).find_map(|at| fitting(rowsets, at, from + small))
             {
                 return Some(found);
             }

@@ -118,8 +118,11 @@ impl Receiver {
             self.deps.metrics.written_bytes.inc_by(*bytes);
         }
         let taken = |tablet: u64| self.taken.get(&tablet).copied().unwrap_or_default();
-        let tablet = |(tablet_id, _, bytes)| {
-            v1::TabletWritten { tablet_id, rows: taken(tablet_id), bytes, backend_ids: Vec::new() }
+        let tablet = |(tablet_id, _, bytes)| v1::TabletWritten {
+            tablet_id,
+            rows: taken(tablet_id),
+            bytes,
+            backend_ids: Vec::new(),
         };
         Ok(written.into_iter().map(tablet).collect())
     }

@@ -85,7 +85,7 @@ mod tests {
         writer.finish().unwrap();
         let tablet = |tablet_id| PublishTablet { tablet_id, partition_id: 2, version: 2, rows_expected: true };
         let tablets = ids.map(tablet).to_vec();
-        let publish = Publish { transaction_id: 100, table_id: 1, schema: schema(), tablets };
+        let publish = Publish { transaction_id: 100, table_id: 1, schema: schema(), delete: None, tablets };
         assert!(store.publish(&publish).is_empty());
         assert_eq!(all(&store, 1 << 40).await, 0);
         let tablet = store.tablet(7).unwrap();

@@ -2,7 +2,7 @@
 //! (see `tablet::rows`).
 
 use crate::tablet::meta::FIRST_VERSION;
-use crate::tablet::rows::{RowReader, ReadPlan, counts_are_exact, ranges, within};
+use crate::tablet::rows::{ReadPlan, RowReader, counts_are_exact, ranges, within};
 use crate::tablet::rowset::from_arrow;
 use crate::tablet::run::Origin;
 use crate::tablet::{TabletMeta, TabletStore};
@@ -142,10 +142,10 @@ fn projected(meta: &TabletMeta, columns: &[usize]) -> ArrowSchema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::ArrayRef;
-    use coffer_stdx::ErrorKind;
     use crate::tablet::testing::{batch, schema};
     use crate::tablet::{LoadWriter, Publish, PublishTablet, rowset};
+    use arrow::array::ArrayRef;
+    use coffer_stdx::ErrorKind;
 
     fn store(dir: &std::path::Path) -> Arc<TabletStore> {
         let store = TabletStore::open(&[dir.to_owned()]).unwrap();
@@ -155,7 +155,7 @@ mod tests {
             writer.add(7, rowset::write_file(&dir, &schema(), &[batch(&ids)]).unwrap());
             writer.finish().unwrap();
             let tablets = vec![PublishTablet { tablet_id: 7, partition_id: 2, version, rows_expected: true }];
-            let publish = Publish { transaction_id: transaction, table_id: 1, schema: schema(), tablets };
+            let publish = Publish { transaction_id: transaction, table_id: 1, schema: schema(), delete: None, tablets };
             assert!(store.publish(&publish).is_empty());
         }
         store

@@ -131,6 +131,15 @@ impl Tablet {
         self.meta().files().any(|file| file.name == name)
     }
 
+    /// Leave out DELETEs that no rowset is older than, of those in `meta`, those about to be replaced, and those kept.
+    pub(crate) fn forget_deletes(&self, meta: &mut TabletMeta, replaced: &[Rowset]) {
+        let history = sync::lock(self.history());
+        let kept = history.replaced.iter().map(|replaced| &replaced.rowset);
+        let full = meta.rowsets.iter().chain(replaced).chain(kept).filter(|rowset| !rowset.files.is_empty());
+        let oldest = full.map(|rowset| rowset.to).min().unwrap_or(u64::MAX);
+        meta.deletes.retain(|delete| delete.version > oldest);
+    }
+
     /// Note that these rowsets are being replaced; before the meta that does it.
     pub(crate) fn begin_replacing(&self, rowsets: &[Rowset]) -> Result<()> {
         let mut all = sync::lock(self.history()).replaced.clone();

@@ -9,7 +9,7 @@
 
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
-use coffer_table::Schema;
+use coffer_table::{Predicate, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -37,6 +37,18 @@ pub struct TabletMeta {
     pub version: u64,
     /// Rows, by version; no gap from 2 to `version`.
     pub rowsets: Vec<Rowset>,
+    /// Which rows of older rowsets are gone, by version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletes: Vec<Deletion>,
+}
+
+/// A DELETE: rows of rowsets that end before its version and match are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// The version it made.
+    pub version: u64,
+    /// Which rows.
+    pub predicate: Predicate,
 }
 
 /// The rows of a run of versions.
@@ -68,7 +80,15 @@ pub struct DataFile {
 impl TabletMeta {
     /// An empty tablet at version 1.
     pub fn empty(tablet_id: u64, table_id: u64, partition_id: u64, schema: Schema) -> TabletMeta {
-        TabletMeta { tablet_id, table_id, partition_id, schema, version: FIRST_VERSION, rowsets: Vec::new() }
+        TabletMeta {
+            tablet_id,
+            table_id,
+            partition_id,
+            schema,
+            version: FIRST_VERSION,
+            rowsets: Vec::new(),
+            deletes: Vec::new(),
+        }
     }
 
     /// Rows in all rowsets.
@@ -98,6 +118,18 @@ impl TabletMeta {
             }
         }
         next
+    }
+
+    /// The tablet one version later, without the rows that match.
+    pub fn without(&self, predicate: Predicate) -> TabletMeta {
+        let mut next = self.next(Vec::new());
+        next.deletes.push(Deletion { version: next.version, predicate });
+        next
+    }
+
+    /// Whether a rowset has rows that a DELETE may have taken.
+    pub fn is_reduced(&self, rowset: &Rowset) -> bool {
+        !rowset.files.is_empty() && self.deletes.iter().any(|delete| delete.version > rowset.to)
     }
 
     /// The tablet as it was at exactly `version`.
@@ -130,6 +162,7 @@ impl TabletMeta {
             }
         }
         let mut meta = TabletMeta { version, rowsets: Vec::new(), ..self.clone() };
+        meta.deletes.retain(|delete| delete.version <= version);
         let mut at = version;
         while at > FIRST_VERSION {
             let Some((_, Some(last))) = ways.get(&at) else { return Err(self.merged_away(version)) };
@@ -142,7 +175,8 @@ impl TabletMeta {
 
     fn merged_away(&self, version: u64) -> Error {
         let over = self.rowsets.iter().find(|rowset| rowset.from <= version && version < rowset.to);
-        let which = over.map_or_else(String::new, |over| format!(": versions {} to {} were merged", over.from, over.to));
+        let which =
+            over.map_or_else(String::new, |over| format!(": versions {} to {} were merged", over.from, over.to));
         Error::conflict(format!("tablet {} has no version {version} of this form any more{which}", self.tablet_id))
     }
 
@@ -243,7 +277,8 @@ mod tests {
             nullable: false,
             default: None,
             key: true,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         TabletMeta::empty(7, 5, 6, Schema { columns: vec![column], model: coffer_table::Model::Duplicate })
     }
@@ -277,11 +312,10 @@ mod tests {
         };
         assert_eq!(spans(merged.at_with(4, &meta.rowsets, |_| true)), [(2, 2), (3, 4)]);
         assert_eq!(spans(merged.at_with(5, &meta.rowsets, |_| true)), [(2, 5)]);
-        assert_eq!(spans(merged.at_with(5, &meta.rowsets, |rowset| rowset.to <= 4 || rowset.from > 4)), [
-            (2, 2),
-            (3, 4),
-            (5, 5)
-        ]);
+        assert_eq!(
+            spans(merged.at_with(5, &meta.rowsets, |rowset| rowset.to <= 4 || rowset.from > 4)),
+            [(2, 2), (3, 4), (5, 5)]
+        );
         assert!(merged.at_with(5, &meta.rowsets[..2], |rowset| rowset.to < 5).is_err());
     }
 

@@ -7,8 +7,8 @@ pub mod layout;
 pub mod meta;
 mod publish;
 pub(crate) mod replace;
-pub mod rowset;
 pub(crate) mod rows;
+pub mod rowset;
 pub(crate) mod run;
 mod staging;
 mod store;
@@ -21,7 +21,7 @@ mod tests;
 mod trash;
 
 pub use disk::Disk;
-pub use meta::{DataFile, Rowset, TabletMeta};
+pub use meta::{DataFile, Deletion, Rowset, TabletMeta};
 pub use publish::{Publish, PublishTablet};
 pub use staging::LoadWriter;
 pub use store::{BadTablet, TabletStore};

@@ -14,7 +14,7 @@ use crate::tablet::store::TabletStore;
 use crate::tablet::tablet::Tablet;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
-use coffer_table::Schema;
+use coffer_table::{Predicate, Schema};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct Publish {
     pub table_id: u64,
     /// Columns, for tablets that do not exist yet.
     pub schema: Schema,
+    /// A DELETE instead of rows.
+    pub delete: Option<Predicate>,
     /// All tablets of the touched partitions that this backend holds.
     pub tablets: Vec<PublishTablet>,
 }
@@ -121,7 +123,10 @@ impl TabletStore {
             (None, None) => self.choose_disk(0)?,
         };
         let files = staged.map(|staged| bring(&disk, publish.transaction_id, wanted.tablet_id, staged));
-        let meta = meta.next(files.transpose()?.unwrap_or_default());
+        let meta = match &publish.delete {
+            Some(predicate) => meta.without(predicate.clone()),
+            None => meta.next(files.transpose()?.unwrap_or_default()),
+        };
         Ok(Planned::Step(disk, Step { tablet_id: wanted.tablet_id, tablet, meta }))
     }
 

@@ -8,14 +8,16 @@
 //! Only the columns that are wanted are read; for a merge also the key.
 
 use crate::limits::MERGE_BYTES;
-use crate::tablet::meta::{DataFile, Rowset, TabletMeta};
+use crate::tablet::meta::{DataFile, Deletion, Rowset, TabletMeta};
 use crate::tablet::rowset::from_arrow;
 use crate::tablet::run::{Bounds, Origin, Run};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use coffer_stdx::Result;
+use coffer_table::condition::Filter;
 use coffer_table::merge::{Merge, Shape};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// First and last version of a rowset.
 pub(crate) type Range = (u64, u64);
@@ -36,7 +38,8 @@ pub(crate) fn ranges(meta: &TabletMeta) -> Vec<Range> {
 
 /// Whether the counts of the meta are those of the rows that a read gives.
 pub(crate) fn counts_are_exact(meta: &TabletMeta) -> bool {
-    meta.schema.model.is_duplicate() || meta.files().count() <= 1
+    let one_each = meta.schema.model.is_duplicate() || meta.files().count() <= 1;
+    one_each && !meta.rowsets.iter().any(|rowset| meta.is_reduced(rowset))
 }
 
 /// Rows being read.
@@ -56,14 +59,19 @@ pub(crate) struct ReadPlan {
     /// The columns of a merge, and where the wanted ones are among them.
     shape: Shape,
     positions: Vec<usize>,
+    /// DELETEs by version.
+    deletes: Vec<(u64, Arc<Filter>)>,
     /// Rows wanted at most.
     rows: Option<usize>,
 }
 
+/// A file, and the last version of its rowset.
+type Piece = (DataFile, u64);
+
 #[derive(Debug)]
 enum Part {
-    File(DataFile),
-    Merge(Vec<DataFile>),
+    File(Piece),
+    Merge(Vec<Piece>),
 }
 
 #[derive(Debug)]
@@ -84,7 +92,9 @@ impl ReadPlan {
             _ => *column,
         };
         let positions = columns.iter().map(place).collect();
-        Ok(ReadPlan { origin, wanted, shape: Shape::new(&meta.schema, &values)?, positions, rows: None })
+        let compile = |delete: &Deletion| Ok((delete.version, Arc::new(delete.predicate.compile(&meta.schema)?)));
+        let deletes = meta.deletes.iter().map(compile).collect::<Result<_>>()?;
+        Ok(ReadPlan { origin, wanted, shape: Shape::new(&meta.schema, &values)?, positions, deletes, rows: None })
     }
 
     /// With a limit.
@@ -98,26 +108,37 @@ impl ReadPlan {
         RowReader { plan: self, parts, open: None }
     }
 
-    /// Merge these rowsets for good: whole rows in the order of the keys.
-    pub(crate) fn merge(&self, rowsets: &[Rowset]) -> Result<Merge<Run>> {
-        self.merged(rowsets.iter().flat_map(|rowset| rowset.files.clone()).collect())
+    /// Merge these rowsets for good: whole rows in the order of the keys, without what DELETEs among them take. Later
+    /// DELETEs are left to reads, so that what comes out depends on its versions alone.
+    pub(crate) fn merge(mut self, rowsets: &[Rowset]) -> Result<Merge<Run>> {
+        let last = rowsets.last().map_or(0, |rowset| rowset.to);
+        self.deletes.retain(|(version, _)| *version <= last);
+        self.merged(rowsets.iter().flat_map(pieces).collect())
     }
 
-    fn merged(&self, files: Vec<DataFile>) -> Result<Merge<Run>> {
-        let bounds = Bounds { rows: None, batch_bytes: MERGE_BYTES / files.len().max(1) };
-        let runs = files.into_iter().map(|file| Run::new(&self.origin, file, self.shape.arrow().clone(), bounds));
+    fn merged(&self, pieces: Vec<Piece>) -> Result<Merge<Run>> {
+        let bounds = Bounds { rows: None, batch_bytes: MERGE_BYTES / pieces.len().max(1) };
+        let runs = pieces.into_iter().map(|(file, last)| {
+            let filters = self.deletes.iter().filter(|(version, _)| *version > last);
+            let filters = filters.map(|(_, filter)| filter.clone()).collect();
+            Run::new(&self.origin, file, self.shape.arrow().clone(), bounds).without(filters)
+        });
         Merge::new(self.shape.clone(), runs)
+    }
+
+    /// Whether a file is wanted as it is. Rows with equal keys were made one when it was written.
+    fn is_plain(&self, last: u64) -> bool {
+        !self.wanted.fields().is_empty() && !self.deletes.iter().any(|(version, _)| *version > last)
     }
 
     fn open(&self, part: Part) -> Result<Open> {
         match part {
-            // A file alone is what it is: rows with equal keys were made one when it was written.
-            Part::File(file) if !self.wanted.fields().is_empty() => {
+            Part::File((file, last)) if self.is_plain(last) => {
                 let bounds = Bounds { rows: self.rows, batch_bytes: BATCH_BYTES };
                 Ok(Open::Run(Run::new(&self.origin, file, self.wanted.clone(), bounds)))
             }
-            Part::File(file) => self.merged(vec![file]).map(|merge| Open::Merge(Box::new(merge))),
-            Part::Merge(files) => self.merged(files).map(|merge| Open::Merge(Box::new(merge))),
+            Part::File(piece) => self.merged(vec![piece]).map(|merge| Open::Merge(Box::new(merge))),
+            Part::Merge(pieces) => self.merged(pieces).map(|merge| Open::Merge(Box::new(merge))),
         }
     }
 
@@ -129,8 +150,13 @@ impl ReadPlan {
     }
 }
 
+fn pieces(rowset: &Rowset) -> impl Iterator<Item = Piece> + use<> {
+    let last = rowset.to;
+    rowset.files.clone().into_iter().map(move |file| (file, last))
+}
+
 fn parts(meta: &TabletMeta, ranges: Option<&[Range]>) -> VecDeque<Part> {
-    let files: Vec<DataFile> = meta.files().cloned().collect();
+    let files: Vec<Piece> = meta.rowsets.iter().flat_map(pieces).collect();
     if !meta.schema.model.is_duplicate() {
         return match files.len() {
             0 => VecDeque::new(),
@@ -143,7 +169,7 @@ fn parts(meta: &TabletMeta, ranges: Option<&[Range]>) -> VecDeque<Part> {
     for (from, to) in ranges {
         let full = meta.rowsets.iter().filter(|rowset| !rowset.files.is_empty());
         let inside: Vec<&Rowset> = full.filter(|rowset| *from <= rowset.from && rowset.to <= *to).collect();
-        let files = inside.iter().flat_map(|rowset| rowset.files.clone());
+        let files = inside.iter().flat_map(|rowset| pieces(rowset));
         if inside.iter().any(|rowset| (rowset.from, rowset.to) == (*from, *to)) {
             parts.extend(files.map(Part::File));
         } else {

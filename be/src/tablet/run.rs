@@ -13,6 +13,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, ErrorKind, Result};
+use coffer_table::condition::Filter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) struct Run {
     origin: Origin,
     file: DataFile,
     schema: SchemaRef,
+    /// What is left out; the key columns are the first ones then.
+    filters: Vec<Arc<Filter>>,
     bounds: Bounds,
     open: Option<OpenFile>,
     ended: bool,
@@ -62,7 +65,12 @@ impl std::fmt::Debug for Run {
 impl Run {
     /// The columns of `schema`, of which there is at least one, in its order.
     pub(crate) fn new(origin: &Origin, file: DataFile, schema: SchemaRef, bounds: Bounds) -> Run {
-        Run { origin: origin.clone(), file, schema, bounds, open: None, ended: false }
+        Run { origin: origin.clone(), file, schema, filters: Vec::new(), bounds, open: None, ended: false }
+    }
+
+    /// Leave out rows of files whose first columns are those of the key.
+    pub(crate) fn without(self, filters: Vec<Arc<Filter>>) -> Run {
+        Run { filters, ..self }
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
@@ -78,8 +86,9 @@ impl Run {
         let batch = batch.map_err(|error| Error::unavailable(format!("file {}: {error}", self.file.name)))?;
         let columns: Vec<ArrayRef> = open.positions.iter().map(|at| batch.column(*at).clone()).collect();
         let fits = RecordBatch::try_new(self.schema.clone(), columns);
-        fits.map(Some)
-            .map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.file.name)))
+        let batch =
+            fits.map_err(|error| Error::corrupt(format!("file {} does not fit the schema: {error}", self.file.name)))?;
+        self.filters.iter().try_fold(batch, |batch, filter| filter.keep(batch)).map(Some)
     }
 
     /// A file that is gone or has other bytes than were written makes its tablet bad, unless the tablet was dropped or the

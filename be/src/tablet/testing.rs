@@ -1,8 +1,8 @@
 //! Small tables for tests.
 
+use crate::tablet::{LoadWriter, Publish, PublishTablet, TabletStore, rowset};
 use arrow::array::{Int32Array, RecordBatch, StringArray};
 use coffer_table::{Column, ColumnType, Schema};
-use crate::tablet::{LoadWriter, Publish, PublishTablet, TabletStore, rowset};
 use std::sync::Arc;
 
 /// Two columns: `id INT` (key) and `name VARCHAR(20)`.
@@ -13,7 +13,8 @@ pub(crate) fn schema() -> Schema {
         nullable: !key,
         default: None,
         key,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     Schema {
         model: coffer_table::Model::Duplicate,
@@ -44,6 +45,6 @@ pub(crate) fn load(
     writer.add(tablet_id, rowset::write_file(&dir, schema, batches).unwrap());
     writer.finish().unwrap();
     let tablets = vec![PublishTablet { tablet_id, partition_id: 2, version, rows_expected: true }];
-    let publish = Publish { transaction_id, table_id: 1, schema: schema.clone(), tablets };
+    let publish = Publish { transaction_id, table_id: 1, schema: schema.clone(), delete: None, tablets };
     assert!(store.publish(&publish).is_empty());
 }

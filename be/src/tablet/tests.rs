@@ -27,7 +27,13 @@ fn publish(transaction_id: u64, tablets: &[(u64, u64)]) -> Publish {
         version: *version,
         rows_expected: false,
     };
-    Publish { transaction_id, table_id: 1, schema: schema(), tablets: tablets.iter().map(tablet).collect() }
+    Publish {
+        transaction_id,
+        table_id: 1,
+        schema: schema(),
+        delete: None,
+        tablets: tablets.iter().map(tablet).collect(),
+    }
 }
 
 fn state(store: &TabletStore, tablet: u64) -> (u64, u64) {

@@ -13,6 +13,10 @@ use coffer_table::Schema;
 pub async fn run(ctx: &TaskContext, work: v1::PublishVersion) -> Result<Output> {
     let schema: Schema = serde_json::from_str(&work.schema)
         .map_err(|error| Error::invalid(format!("schema of table {}: {error}", work.table_id)))?;
+    let delete = match work.delete.as_str() {
+        "" => None,
+        text => Some(serde_json::from_str(text).map_err(|error| Error::bug(format!("conditions of DELETE: {error}")))?),
+    };
     let tablet = |tablet: &v1::PublishTablet| PublishTablet {
         tablet_id: tablet.tablet_id,
         partition_id: tablet.partition_id,
@@ -23,6 +27,7 @@ pub async fn run(ctx: &TaskContext, work: v1::PublishVersion) -> Result<Output> 
         transaction_id: work.transaction_id,
         table_id: work.table_id,
         schema,
+        delete,
         tablets: work.tablets.iter().map(tablet).collect(),
     };
     let store = ctx.store.clone();

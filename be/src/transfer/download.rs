@@ -10,7 +10,7 @@
 use crate::snapshot::{commit, find_in};
 use crate::tablet::layout::{META, meta_file};
 use crate::tablet::meta::FIRST_VERSION;
-use crate::tablet::{DataFile, Disk, Rowset, TabletMeta, TabletStore};
+use crate::tablet::{DataFile, Deletion, Disk, Rowset, TabletMeta, TabletStore};
 use crate::task::context::TaskContext;
 use crate::transfer::limits::{BYTES_PER_BATCH, FILES_PER_BATCH, PACK_SLOTS, PACKS_PER_TASK, SPARE_BYTES};
 use crate::transfer::plan::{Fetch, Want, fetches};
@@ -18,7 +18,7 @@ use crate::transfer::receive::{Targets, receive};
 use crate::transfer::{RunId, blocking, open, or_cancelled, parse_tmp};
 use coffer_proto::v1;
 use coffer_proto::v1::task_result::Output;
-use coffer_repo::{PackId, Repository, RowsetRecord, SnapshotId, TabletRecord};
+use coffer_repo::{DeleteRecord, PackId, Repository, RowsetRecord, SnapshotId, TabletRecord};
 use coffer_stdx::error::Context;
 use coffer_stdx::fsx::Batch;
 use coffer_stdx::{Error, Result, fsx};
@@ -321,9 +321,17 @@ fn new_meta(target: &v1::RestoreTablet, record: &TabletRecord) -> Result<TabletM
         schema,
         version: target.version,
         rowsets: record.rowsets.iter().map(rowset).collect::<Result<_>>()?,
+        deletes: record.deletes.iter().map(deletion).collect::<Result<_>>()?,
     };
     meta.check()?;
     Ok(meta)
+}
+
+fn deletion(record: &DeleteRecord) -> Result<Deletion> {
+    let predicate = serde_json::from_str(&record.predicate).map_err(|error| {
+        Error::corrupt(format!("the conditions of a DELETE in its manifest cannot be read: {error}"))
+    })?;
+    Ok(Deletion { version: record.version, predicate })
 }
 
 fn rowset(record: &RowsetRecord) -> Result<Rowset> {

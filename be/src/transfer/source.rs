@@ -2,9 +2,9 @@
 
 use crate::snapshot::find_in;
 use crate::tablet::layout::meta_file;
-use crate::tablet::{DataFile, Rowset, TabletMeta, TabletStore};
+use crate::tablet::{DataFile, Deletion, Rowset, TabletMeta, TabletStore};
 use bytes::Bytes;
-use coffer_repo::{Checksum, FileRecord, PackFile, PackId, RowsetRecord, TabletRecord};
+use coffer_repo::{Checksum, DeleteRecord, FileRecord, PackFile, PackId, RowsetRecord, TabletRecord};
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
 use std::path::PathBuf;
@@ -44,9 +44,16 @@ impl Source {
             version: meta.version,
             rows: meta.rows(),
             rowsets: meta.rowsets.iter().map(rowset_record).collect::<Result<_>>()?,
+            deletes: meta.deletes.iter().map(delete_record).collect::<Result<_>>()?,
         };
         Ok(Source { dir, record })
     }
+}
+
+fn delete_record(delete: &Deletion) -> Result<DeleteRecord> {
+    let predicate = serde_json::to_string(&delete.predicate);
+    let predicate = predicate.map_err(|error| Error::bug(format!("conditions of DELETE: {error}")))?;
+    Ok(DeleteRecord { version: delete.version, predicate })
 }
 
 fn rowset_record(rowset: &Rowset) -> Result<RowsetRecord> {

@@ -82,7 +82,7 @@ impl Backend {
             rows_expected: !ids.is_empty(),
         };
         let tablets = rows.iter().map(tablet).collect();
-        let publish = Publish { transaction_id: transaction, table_id: 1, schema: schema(), tablets };
+        let publish = Publish { transaction_id: transaction, table_id: 1, schema: schema(), delete: None, tablets };
         assert!(store.publish(&publish).is_empty());
     }
 

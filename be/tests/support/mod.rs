@@ -36,7 +36,8 @@ pub fn schema() -> Schema {
         nullable: !key,
         default: None,
         key,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     Schema {
         model: coffer_table::Model::Duplicate,
@@ -132,6 +133,7 @@ impl Backend {
             tablets: TABLETS.map(|tablet_id| v1::TabletVersion { tablet_id, version }).to_vec(),
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             limit,
+            layout: String::new(),
         };
         let failed = |error: &Status| status::from_status(error, "backend");
         let mut client = FlightServiceClient::new(channel::connect(&self.grpc())?);
@@ -284,6 +286,7 @@ impl Frontend {
             tablets: TABLETS.map(tablet).to_vec(),
             table_id: 4,
             schema: serde_json::to_string(&schema()).unwrap(),
+            delete: String::new(),
         };
         let mut done = true;
         for backend in &self.state.replicas {

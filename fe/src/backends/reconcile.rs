@@ -141,6 +141,7 @@ mod tests {
             properties: BTreeMap::new(),
             comment: String::new(),
             created_ms: 0,
+            had_deletes: false,
             partitions: Map::from([(PartitionId(3), partition)]),
         }
     }

@@ -31,6 +31,9 @@ pub struct Table {
     pub comment: String,
     /// Milliseconds since the epoch.
     pub created_ms: u64,
+    /// Whether a DELETE was ever done: backups of it need a reader that knows what that is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub had_deletes: bool,
     /// By id; names are unique ignoring ASCII case.
     pub partitions: Map<PartitionId, Partition>,
 }

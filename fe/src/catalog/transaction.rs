@@ -1,6 +1,7 @@
 //! Load transactions and labels.
 
 use coffer_proto::ids::{DbId, PartitionId, TableId, TabletId, TransactionId};
+use coffer_table::Predicate;
 use serde::{Deserialize, Serialize};
 
 /// One load. A label loads once: it is free again only when its transaction was aborted or has expired.
@@ -28,6 +29,9 @@ pub struct Transaction {
     /// transaction, so that a replica that lost its disk is never made up of empty versions.
     #[serde(default)]
     pub tablets: Vec<TabletId>,
+    /// A DELETE: which rows of older versions go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete: Option<Predicate>,
 }
 
 /// PREPARED -> COMMITTED -> VISIBLE, or PREPARED -> ABORTED.

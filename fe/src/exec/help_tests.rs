@@ -111,6 +111,7 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::Define(Define::DropView { .. }) => "DROP VIEW",
         Statement::Define(Define::Recover(_)) => "RECOVER",
         Statement::Define(Define::EraseBin { .. }) => "DROP CATALOG RECYCLE BIN",
+        Statement::Delete(_) => "DELETE",
         Statement::Insert(_) => "INSERT",
         Statement::Query(_) => "SELECT",
         Statement::Set(_) => "SET",

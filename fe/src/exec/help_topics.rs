@@ -7,7 +7,7 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 82] = files![
+pub(super) static FILES: [&str; 83] = files![
     "admin-set-frontend-config",
     "admin-show-frontend-config",
     "admin-show-replica",
@@ -32,6 +32,7 @@ pub(super) static FILES: [&str; 82] = files![
     "create-table",
     "create-user",
     "create-view",
+    "delete",
     "describe",
     "drop-catalog-recycle-bin",
     "drop-database",

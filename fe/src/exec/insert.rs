@@ -293,7 +293,8 @@ mod tests {
             nullable,
             default: default.map(str::to_owned),
             key: false,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         Schema {
             model: coffer_table::Model::Duplicate,

@@ -4,8 +4,8 @@
 //! when that is durable. Nothing of it lives outside the log, so a crash at any point leaves it done or not begun.
 //!
 //! Modules, bottom to top: `answer`, `session`, `processes`, `names`, `variables`, `placement`, `text` | `filter` | `context` |
-//! `privilege` | `account`, `settings`, `help`, `ddl` with `dynamic`, `cluster`, `insert`, `query`, `repository`, `backup`, `restore`,
-//! `view`, `bin` | `show`, `define` | this file.
+//! `privilege` | `account`, `settings`, `help`, `ddl` with `dynamic`, `cluster`, `delete`, `insert`, `query`, `repository`, `backup`,
+//! `restore`, `view`, `bin` | `show`, `define` | this file.
 
 mod account;
 pub mod answer;
@@ -15,6 +15,7 @@ mod cluster;
 pub mod context;
 pub mod ddl;
 mod define;
+mod delete;
 pub mod dynamic;
 pub mod filter;
 pub mod help;
@@ -60,6 +61,7 @@ pub async fn execute(context: &Context, session: &mut Session, statement: Statem
         Statement::Show(what) => show::show(context, session, what).await,
         Statement::Describe(table) => show::describe(context, session, &table),
         Statement::Query(sql) => query::query(context, session, &sql).await,
+        Statement::Delete(delete) => delete::delete(context, session, *delete).await,
         Statement::Insert(insert) => insert::insert(context, session, *insert).await,
         Statement::Help(topic) => Ok(Answer::Rows(help::help(&topic))),
         Statement::SetFrontendConfig(options) => settings::set(context, &options),
@@ -104,6 +106,7 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         | Statement::Query(_)
         | Statement::Help(_)
         | Statement::SetFrontendConfig(_)
+        | Statement::Delete(_)
         | Statement::Insert(_)) => Err(Error::bug(format!("{other:?} changes nothing"))),
     }
 }

@@ -52,6 +52,7 @@ fn need(statement: &Statement) -> Need<'_> {
         Statement::TruncateTable { table, .. } => Need::OnTable(Load, table),
         Statement::AlterTableSet { table, .. } => Need::OnTable(Alter, table),
         Statement::Define(define) => need_of_definition(define),
+        Statement::Delete(delete) => Need::OnTable(Load, &delete.table),
         // And SELECT on each table that the rows come from.
         Statement::Insert(insert) => Need::OnTable(Load, &insert.table),
         Statement::Describe(table) => Need::SeeTable(table),

@@ -43,7 +43,10 @@ pub(crate) fn state() -> State {
     let table = NewTable {
         db,
         name: "t".to_owned(),
-        schema: Schema { columns: vec![key("d", ColumnType::Date), key("k", ColumnType::Int), value], model: coffer_table::Model::Duplicate },
+        schema: Schema {
+            columns: vec![key("d", ColumnType::Date), key("k", ColumnType::Int), value],
+            model: coffer_table::Model::Duplicate,
+        },
         partition_columns: vec!["d".to_owned()],
         partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],

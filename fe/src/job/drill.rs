@@ -71,7 +71,8 @@ fn state() -> (State, DbId, RepositoryId) {
         nullable: false,
         default: None,
         key: true,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     let partition = |name: &str| NewPartition {
         name: name.to_owned(),

@@ -54,7 +54,8 @@ impl Place {
             nullable: false,
             default: None,
             key: true,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         let partition =
             NewPartition { name: "t".to_owned(), range: None, replication_num: 1, placement: vec![vec![backend]] };

@@ -73,7 +73,8 @@ impl Scale {
                 nullable: false,
                 default: None,
                 key: true,
-                comment: String::new(), aggregate: None,
+                comment: String::new(),
+                aggregate: None,
             };
             let mut partition = |n: u32| NewPartition {
                 name: format!("p{n}"),

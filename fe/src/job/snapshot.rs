@@ -16,11 +16,11 @@ pub fn meta(job: &BackupJob) -> SnapshotMeta {
     SnapshotMeta { format: version(job), tables: by_name(job).into_iter().map(table_meta).collect(), views }
 }
 
-/// The largest version that something in the backup needs: views and LIST partitions, or a model of keys.
+/// The largest version that something in the backup needs: views and LIST partitions, or key models and DELETEs.
 fn version(job: &BackupJob) -> u32 {
-    let models = version_for(job.tables.iter().map(|table| &table.schema));
+    let needed = version_for(job.tables.iter().map(|table| (&table.schema, table.had_deletes)));
     let lists = job.tables.iter().any(|table| table.partitioning.list);
-    if lists || !job.views.is_empty() { models.max(SNAPSHOT_VERSION) } else { models }
+    if lists || !job.views.is_empty() { needed.max(SNAPSHOT_VERSION) } else { needed }
 }
 
 fn view_meta(view: &View) -> ViewMeta {
@@ -50,6 +50,7 @@ fn table_meta(table: &Table) -> TableMeta {
         bucket_columns: table.bucket_columns.clone(),
         properties: table.properties.clone(),
         comment: table.comment.clone(),
+        had_deletes: table.had_deletes,
         create_statement: String::new(),
         partitions: table.partitions.values().map(partition_meta).collect(),
     }

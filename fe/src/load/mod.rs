@@ -10,8 +10,10 @@
 //! are published or discarded, versions it missed are published in order. A replica that never got the rows of a load does
 //! not advance past it; it answers no reads of later versions until it is repaired ([`repair`]).
 //!
-//! Modules, bottom to top: `majority`, `label`, `elsewhere` | `publication`, `repair` | this file | `publisher`, `service`, `http`.
+//! Modules, bottom to top: `majority`, `label`, `elsewhere` | `publication`, `repair` | this file | `delete`, `publisher`, `service`,
+//! `http`.
 
+mod delete;
 mod elsewhere;
 pub mod http;
 mod label;

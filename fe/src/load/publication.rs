@@ -37,6 +37,8 @@ impl Publication {
         };
         let Some((_, table)) = state.table_by_id(transaction.db, transaction.table) else { return Some(publication) };
         let schema = serde_json::to_string(&table.schema).unwrap_or_default();
+        let delete = transaction.delete.as_ref().and_then(|delete| serde_json::to_string(delete).ok());
+        let delete = delete.unwrap_or_default();
         let written: HashSet<TabletId> = transaction.tablets.iter().copied().collect();
         for (partition, version) in versions {
             let Some(partition) = table.partitions.get(partition) else { continue };
@@ -48,6 +50,7 @@ impl Publication {
                         tablets: Vec::new(),
                         table_id: table.id.0,
                         schema: schema.clone(),
+                        delete: delete.clone(),
                     });
                     task.tablets.push(PublishTablet {
                         tablet_id: tablet.id.0,

@@ -39,6 +39,7 @@ pub(super) fn table(partitions: &[(u64, &[u64])], backends: &[u64]) -> Table {
         properties: BTreeMap::new(),
         comment: String::new(),
         created_ms: 0,
+        had_deletes: false,
         partitions: partitions.iter().map(partition).collect(),
     }
 }
@@ -64,5 +65,6 @@ pub(super) fn committed(id: u64, sequence: u64, versions: &[(u64, u64)]) -> Tran
         state: TransactionState::Committed { versions, rows: 1, at_ms: 0 },
         sequence,
         tablets: Vec::new(),
+        delete: None,
     }
 }

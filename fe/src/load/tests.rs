@@ -24,7 +24,8 @@ pub(super) async fn loads(publish_timeout_ms: u64) -> (Loads, Meta) {
         nullable: true,
         default: None,
         key: true,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     let partition =
         NewPartition { name: "t".to_owned(), range: None, replication_num: 3, placement: vec![replicas; 2] };

@@ -76,6 +76,9 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::CommitTransaction { transaction, partitions, rows, tablets, now_ms } => {
             transaction::commit(state, *transaction, (partitions, tablets), (*rows, *now_ms))
         }
+        Command::CommitDelete { transaction, partitions, predicate, now_ms } => {
+            transaction::commit_delete(state, *transaction, (partitions, predicate), *now_ms)
+        }
         Command::MakeVisible { transaction, now_ms } => transaction::make_visible(state, *transaction, *now_ms),
         Command::AbortTransaction { transaction, reason, now_ms } => {
             transaction::abort(state, *transaction, reason, *now_ms)

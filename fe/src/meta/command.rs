@@ -125,6 +125,13 @@ pub enum Command {
         tablets: Vec<TabletId>,
         now_ms: u64,
     },
+    /// A DELETE: each partition gets a version under which older rows that match are gone.
+    CommitDelete {
+        transaction: TransactionId,
+        partitions: Vec<PartitionId>,
+        predicate: coffer_table::Predicate,
+        now_ms: u64,
+    },
     MakeVisible {
         transaction: TransactionId,
         now_ms: u64,

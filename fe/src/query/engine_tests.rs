@@ -47,7 +47,8 @@ fn table(db: DbId, name: &str, backend: BackendId) -> NewTable {
         nullable,
         default: None,
         key: false,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     let partition = |name: &str, lower, upper| NewPartition {
         name: name.to_owned(),

@@ -77,7 +77,17 @@ struct Reader {
 
 impl Reader {
     fn new(source: Arc<dyn Source>, spec: Arc<ScanSpec>, tablet: TabletRead) -> Reader {
-        Reader { source, spec, tablet, next: 0, open: None, layout: String::new(), done: 0, skip: 0, failures: Vec::new() }
+        Reader {
+            source,
+            spec,
+            tablet,
+            next: 0,
+            open: None,
+            layout: String::new(),
+            done: 0,
+            skip: 0,
+            failures: Vec::new(),
+        }
     }
 
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
@@ -164,7 +174,11 @@ impl Reader {
     fn exhausted(&self) -> Error {
         let causes: Vec<&str> = self.failures.iter().map(Error::message).collect();
         let kind = self.failures.first().map_or(ErrorKind::Unavailable, Error::kind);
-        let again = if self.done > 0 { "; its first rows were already taken from one of them: run the statement again" } else { "" };
+        let again = if self.done > 0 {
+            "; its first rows were already taken from one of them: run the statement again"
+        } else {
+            ""
+        };
         Error::new(
             kind,
             format!(
@@ -250,7 +264,10 @@ mod tests {
         memory.break_after("b2", 1, 1, Error::unavailable("gone too"));
         memory.break_after("b3", 1, 0, Error::conflict("merged"));
         let error = all(&memory, None, 1).await.unwrap_err();
-        assert!(error.message().contains("merged; its first rows") && error.kind() == ErrorKind::Unavailable, "{error}");
+        assert!(
+            error.message().contains("merged; its first rows") && error.kind() == ErrorKind::Unavailable,
+            "{error}"
+        );
         // Before the first row any order will do.
         assert_eq!(memory.layouts(), ["", "", "2-5"]);
     }

@@ -500,7 +500,8 @@ mod tests {
             nullable: true,
             default: None,
             key: false,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         let schema = coffer_table::Schema { columns: vec![column.clone()], model: Model::Duplicate };
         assert_eq!(column_row(("d", "t"), (1, Some(&schema)), &column).len(), COLUMNS.1.len());

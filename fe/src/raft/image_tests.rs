@@ -24,7 +24,8 @@ fn table(db: DbId, backend: BackendId) -> NewTable {
         nullable: false,
         default: None,
         key: true,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     let bound = |n| vec![Bound::Value(Scalar::Int(n))];
     let partition = NewPartition {

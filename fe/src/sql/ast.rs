@@ -2,7 +2,7 @@
 
 use super::define_ast::{Define, ShowMore};
 use crate::account::{AccountName, Grantee, NewPassword, Privilege};
-use coffer_table::{Column, Model};
+use coffer_table::{Column, Model, Predicate};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// PROPERTIES ("key" = "value", ...). Keys keep their case; later duplicates are refused by the parser.
@@ -36,6 +36,8 @@ pub enum Statement {
     AlterTableSet { table: ObjectName, properties: Properties },
     /// ALTER TABLE, views, the recycle bin.
     Define(Define),
+    /// DELETE FROM table [PARTITION p] WHERE conditions.
+    Delete(Box<Delete>),
     /// INSERT INTO table [(columns)] [WITH LABEL l] VALUES ... | SELECT ...
     Insert(Box<Insert>),
     /// SELECT, WITH, VALUES, EXPLAIN: text for the query engine.
@@ -186,6 +188,15 @@ pub enum BoundText {
     Value(String),
     MaxValue,
     Null,
+}
+
+/// DELETE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    pub table: ObjectName,
+    /// None: all.
+    pub partitions: Vec<String>,
+    pub predicate: Predicate,
 }
 
 /// INSERT.

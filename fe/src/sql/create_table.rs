@@ -78,7 +78,8 @@ fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
     let name = cursor.name("a column name")?;
     names::check_column(&name)?;
     let kind = types::parse(cursor)?;
-    let mut column = Column { name, kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None };
+    let mut column =
+        Column { name, kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None };
     loop {
         if let Some((_, found)) = Aggregate::NAMED.iter().find(|(word, _)| cursor.is(word)) {
             cursor.skip();

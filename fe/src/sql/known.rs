@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use crate::error::Error;
 
 /// The first words of each.
-const KNOWN: [&str; 74] = [
+const KNOWN: [&str; 73] = [
     "ADMIN",
     "ALTER CATALOG",
     "ALTER COLOCATE GROUP",
@@ -42,7 +42,6 @@ const KNOWN: [&str; 74] = [
     "CREATE VIEW",
     "CREATE WORKLOAD",
     "DEALLOCATE",
-    "DELETE",
     "DROP CATALOG",
     "DROP FILE",
     "DROP FUNCTION",

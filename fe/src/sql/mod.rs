@@ -19,6 +19,7 @@ mod cursor;
 mod define;
 #[allow(missing_docs, reason = "as in `ast`")]
 pub mod define_ast;
+mod delete;
 mod depth;
 mod insert;
 mod known;
@@ -68,6 +69,7 @@ fn dispatch(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "SHOW" => show::parse(cursor),
         "EXPLAIN" | "DESC" | "DESCRIBE" => query::explain(cursor),
         "INSERT" => insert::parse(cursor),
+        "DELETE" => delete::parse(cursor),
         "CREATE" | "DROP" | "TRUNCATE" | "ALTER" => definition(cursor),
         "RECOVER" => define::recover(cursor),
         "GRANT" => account::grant(cursor),

@@ -29,7 +29,8 @@ pub(crate) fn meta() -> SnapshotMeta {
         nullable: !key,
         default: (!key).then(|| "n/a".to_owned()),
         key,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     let bound = |value: i128| vec![Bound::Value(Scalar::Int(value))];
     let partition = |id: u64, name: &str, lower, upper, tablets: &[u64]| PartitionMeta {
@@ -60,6 +61,7 @@ pub(crate) fn meta() -> SnapshotMeta {
         bucket_columns: vec!["id".to_owned()],
         properties: [("replication_num".to_owned(), "2".to_owned())].into(),
         comment: "Orders \"of\" the day".to_owned(),
+        had_deletes: false,
         create_statement: "CREATE TABLE `orders` (...)".to_owned(),
         partitions: vec![
             partition(
@@ -112,7 +114,15 @@ pub(crate) async fn write_all_but_info(repository: &Repository, dir: &Path, pack
         let rows = files.len() as u64;
         let partition_id = if tablet_id == 103 { 21 } else { 20 };
         let rowset = RowsetRecord { start_version: 2, end_version: 3, rows, files };
-        let tablet = TabletRecord { tablet_id, table_id: 10, partition_id, version: 3, rows, rowsets: vec![rowset] };
+        let tablet = TabletRecord {
+            tablet_id,
+            table_id: 10,
+            partition_id,
+            version: 3,
+            rows,
+            rowsets: vec![rowset],
+            deletes: Vec::new(),
+        };
         writer.tablet(tablet).unwrap();
     }
     let (part, bytes) = writer.finish().unwrap();

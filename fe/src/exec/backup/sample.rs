@@ -16,7 +16,8 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
         nullable: !key,
         default: None,
         key,
-        comment: String::new(), aggregate: None,
+        comment: String::new(),
+        aggregate: None,
     };
     let base = name.bytes().map(u64::from).sum::<u64>() * 1_000;
     let bound = |at: u64| vec![Bound::Value(Scalar::Int(i128::from(at) * 10))];
@@ -45,6 +46,7 @@ pub(crate) fn table(name: &str, partitions: &[&str]) -> Table {
         properties: BTreeMap::from([("replication_num".to_owned(), "1".to_owned())]),
         comment: String::new(),
         created_ms: 1,
+        had_deletes: false,
         partitions: (0..).zip(partitions).map(partition).collect(),
     }
 }

@@ -323,7 +323,10 @@ mod tests {
 
     #[test]
     fn partition_columns_are_range_keys_of_the_table() {
-        let schema = Schema { columns: vec![column("D", ColumnType::Date), column("s", ColumnType::String)], model: coffer_table::Model::Duplicate };
+        let schema = Schema {
+            columns: vec![column("D", ColumnType::Date), column("s", ColumnType::String)],
+            model: coffer_table::Model::Duplicate,
+        };
         let check = |names: &[&str]| columns(&partition_by(names, vec![]), &schema, "t");
         assert_eq!(check(&["d"]).unwrap(), ["D"]);
         assert_eq!(check(&["x"]).unwrap_err().number(), 1054);

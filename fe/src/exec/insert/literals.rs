@@ -148,7 +148,8 @@ mod tests {
             nullable: true,
             default: Some("7".to_owned()),
             key: false,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         Schema { columns: kinds.iter().map(column).collect(), model: coffer_table::Model::Duplicate }
     }

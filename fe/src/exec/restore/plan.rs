@@ -98,6 +98,7 @@ fn target(wanted: Selected, database: &Database, options: &Options, places: &mut
         properties: properties(wanted.table.properties, options, largest),
         comment: wanted.table.comment,
         created_ms: 0,
+        had_deletes: wanted.table.had_deletes,
         partitions,
     };
     let replaces = found.filter(|_| existing.is_none()).map(|table| table.id);

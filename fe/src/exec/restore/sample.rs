@@ -26,6 +26,7 @@ pub(crate) fn table_meta(table: &Table) -> TableMeta {
         bucket_columns: table.bucket_columns.clone(),
         properties: table.properties.clone(),
         comment: table.comment.clone(),
+        had_deletes: table.had_deletes,
         create_statement: String::new(),
         partitions: table.partitions.values().map(partition).collect(),
     }

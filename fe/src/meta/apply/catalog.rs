@@ -72,6 +72,7 @@ pub(super) fn create_table(state: &mut State, new: &NewTable) -> Result<Outcome>
         properties: new.properties.clone(),
         comment: new.comment.clone(),
         created_ms: new.now_ms,
+        had_deletes: false,
         partitions,
     };
     known_database_mut(state, new.db)?.tables.insert(id, table);

@@ -192,6 +192,7 @@ fn switch(state: &mut State, id: JobId, now_ms: u64) -> Result<()> {
             partition.visible_ms = now_ms;
         }
         if let Some(existing) = target.into.and_then(|into| database.tables.get_mut(&into)) {
+            existing.had_deletes |= target.table.had_deletes;
             let new = &target.table.partitions;
             let goes = |old: &Partition| options.clean_partitions || is_among(new, &old.name);
             let leaving: Vec<PartitionId> =

@@ -78,7 +78,8 @@ impl Sample {
             nullable: false,
             default: None,
             key,
-            comment: String::new(), aggregate: None,
+            comment: String::new(),
+            aggregate: None,
         };
         let value = |n| vec![Bound::Value(Scalar::Int(n))];
         let partition = |name: &str, lower, upper| NewPartition {
@@ -90,7 +91,10 @@ impl Sample {
         NewTable {
             db: self.db,
             name: name.to_owned(),
-            schema: Schema { columns: vec![column("k", true), column("v", false)], model: coffer_table::Model::Duplicate },
+            schema: Schema {
+                columns: vec![column("k", true), column("v", false)],
+                model: coffer_table::Model::Duplicate,
+            },
             partition_columns: vec!["k".to_owned()],
             partitioning: Default::default(),
             bucket_columns: vec!["k".to_owned()],

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::meta::command::Outcome;
 use crate::meta::state::State;
 use coffer_proto::ids::{DbId, PartitionId, TableId, TabletId, TransactionId};
+use coffer_table::Predicate;
 
 pub(super) fn begin(
     state: &mut State,
@@ -50,6 +51,7 @@ pub(super) fn begin(
         state: TransactionState::Prepared,
         sequence: 0,
         tablets: Vec::new(),
+        delete: None,
     };
     state.transactions.insert(id, transaction);
     Ok(Outcome::Created(id.0))
@@ -116,6 +118,25 @@ pub(super) fn commit(
         TransactionState::Committed { versions: versions.clone(), rows, at_ms: now_ms }
     };
     Ok(Outcome::Versions(versions))
+}
+
+/// Commit a DELETE: versions without rows, under which older rows are gone.
+pub(super) fn commit_delete(
+    state: &mut State,
+    id: TransactionId,
+    (touched, predicate): (&[PartitionId], &Predicate),
+    now_ms: u64,
+) -> Result<Outcome> {
+    let first = known(state, id)?.state == TransactionState::Prepared;
+    let done = commit(state, id, (touched, &[]), (0, now_ms))?;
+    if first {
+        let transaction = known_mut(state, id)?;
+        transaction.delete = Some(predicate.clone());
+        let (db, table) = (transaction.db, transaction.table);
+        let table = state.databases.get_mut(&db).and_then(|database| database.tables.get_mut(&table));
+        table.into_iter().for_each(|table| table.had_deletes = true);
+    }
+    Ok(done)
 }
 
 /// Versions of a partition become visible one after the other; partitions that are gone meanwhile are passed over.
@@ -257,6 +278,19 @@ mod tests {
         let partition = &sample.table().partitions[&p1];
         assert_eq!((partition.visible_version, partition.committed_version, partition.visible_ms), (3, 3, 40));
         assert_eq!(sample.ok(&commit(b, vec![p1])), Outcome::Versions(vec![(p1, 3)]));
+    }
+
+    #[test]
+    fn a_delete_makes_versions_and_is_remembered() {
+        let mut sample = Sample::new();
+        let (p1, gone) = (sample.partition("p1"), sample.begin("delete"));
+        let predicate = Predicate { conditions: Vec::new() };
+        let delete =
+            Command::CommitDelete { transaction: gone, partitions: vec![p1], predicate: predicate.clone(), now_ms: 7 };
+        assert_eq!(sample.ok(&delete), Outcome::Versions(vec![(p1, 2)]));
+        assert_eq!(sample.ok(&delete), Outcome::Versions(vec![(p1, 2)]));
+        assert_eq!(sample.state.transactions[&gone].delete, Some(predicate));
+        assert!(sample.table().had_deletes);
     }
 
     #[test]

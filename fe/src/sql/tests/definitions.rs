@@ -15,7 +15,15 @@ fn create(sql: &str) -> CreateTable {
 }
 
 fn column(name: &str, kind: ColumnType) -> Column {
-    Column { name: name.to_owned(), kind, nullable: true, default: None, key: false, comment: String::new(), aggregate: None }
+    Column {
+        name: name.to_owned(),
+        kind,
+        nullable: true,
+        default: None,
+        key: false,
+        comment: String::new(),
+        aggregate: None,
+    }
 }
 
 #[test]
@@ -163,6 +171,20 @@ fn defaults_and_orders() {
 }
 
 #[test]
+fn key_models_and_aggregations() {
+    use coffer_table::{Aggregate, Model};
+    let table = create("create table t (a int, s bigint sum not null default '0', m int null max) aggregate key (A)");
+    assert_eq!(table.keys, Some((Model::Aggregate, names(&["A"]))));
+    let found: Vec<_> = table.columns.iter().map(|column| (column.key, column.aggregate)).collect();
+    assert_eq!(found, [(true, None), (false, Some(Aggregate::Sum)), (false, Some(Aggregate::Max))]);
+    assert_eq!(create("create table t (a int) unique key(a)").keys, Some((Model::Unique, names(&["a"]))));
+    let replaced = create("create table t (a int, b int replace_if_not_null, c int replace)");
+    assert_eq!((replaced.keys, replaced.columns[2].aggregate), (None, Some(Aggregate::Replace)));
+    assert_eq!(replaced.columns[1].aggregate, Some(Aggregate::ReplaceIfNotNull));
+    refused(&[("create table t (a int, b int sum max)", "two aggregations")]);
+}
+
+#[test]
 fn tables_that_are_refused() {
     refused(&[
         ("create table `t 1` (a int)", "Incorrect table name 't 1'. Table name regex is '^[a-zA-Z][a-zA-Z0-9-_]*$'"),
@@ -199,12 +221,14 @@ fn tables_that_are_refused() {
         "create table t (a int primary key)",
         "create table t (a int, primary key (a))",
         "create table t (a int, index i (a) using inverted)",
-        "create table t (a int sum)",
+        "create table t (a int hll_union)",
+        "create table t (a int, b bitmap bitmap_union)",
+        "create table t (a int, b hll hll_union)",
+        "create table t (a int, b quantile_state quantile_union)",
         "create table t (a datetime default now())",
         "create table t (a varchar(40) default uuid())",
         "create table t (a int) engine=innodb",
-        "create table t (a int) aggregate key(a)",
-        "create table t (a int) unique key(a) distributed by hash(a)",
+        "create table t (a int) cluster by (a)",
         "create table t (a int) rollup (r (a))",
         "create table t (a date) auto partition by range(a) ()",
         "create external table t (a int)",

@@ -86,11 +86,40 @@ fn inserts() {
         "insert overwrite table t values (1)",
         "insert into t partition (p) values (1)",
         "insert into t set a = 1",
-        "delete from t where a = 1",
+        "delete from t where a = 1 or b = 2",
+        "delete from t where (a = 1)",
+        "delete from t using u where a = 1",
         "update t set a = 1",
         "replace into t values (1)",
         "load label l (data infile('x') into table t)",
     ]);
+}
+
+#[test]
+fn deletes() {
+    use coffer_table::Comparison::{Equal, Greater, In, IsNotNull, IsNull, NotEqual, NotIn};
+    let Statement::Delete(delete) = good(
+        "delete from d.t partitions (p, `q`) where a = 1 and b != 'x' and c > -5 and d in (1, 2) and e not in ('y') and f \
+         is null and g is not null",
+    ) else {
+        panic!("no delete")
+    };
+    assert_eq!((delete.table.clone(), delete.partitions.clone()), (name("d.t"), names(&["p", "q"])));
+    let conditions = delete.predicate.conditions.iter();
+    let found: Vec<_> = conditions.map(|one| (one.column.as_str(), one.comparison, one.values.join(","))).collect();
+    let text = |text: &str| text.to_owned();
+    let wanted = [
+        ("a", Equal, text("1")),
+        ("b", NotEqual, text("x")),
+        ("c", Greater, text("-5")),
+        ("d", In, text("1,2")),
+        ("e", NotIn, text("y")),
+        ("f", IsNull, text("")),
+        ("g", IsNotNull, text("")),
+    ];
+    assert_eq!(found, wanted);
+    assert!(bad("delete from t").message().contains("TRUNCATE"));
+    syntax(&[("delete from t where a", "'"), ("delete from t where a like 'x'", "like 'x''")]);
 }
 
 #[test]
