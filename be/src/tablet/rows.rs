@@ -76,7 +76,7 @@ enum Part {
 
 #[derive(Debug)]
 enum Open {
-    Run(Run),
+    Run(Box<Run>),
     Merge(Box<Merge<Run>>),
 }
 
@@ -135,7 +135,7 @@ impl ReadPlan {
         match part {
             Part::File((file, last)) if self.is_plain(last) => {
                 let bounds = Bounds { rows: self.rows, batch_bytes: BATCH_BYTES };
-                Ok(Open::Run(Run::new(&self.origin, file, self.wanted.clone(), bounds)))
+                Ok(Open::Run(Box::new(Run::new(&self.origin, file, self.wanted.clone(), bounds))))
             }
             Part::File(piece) => self.merged(vec![piece]).map(|merge| Open::Merge(Box::new(merge))),
             Part::Merge(pieces) => self.merged(pieces).map(|merge| Open::Merge(Box::new(merge))),
