@@ -51,8 +51,8 @@ pub use snapshots::{Inspected, SnapshotEntry, SnapshotStatus};
 /// The version of everything written here but snapshots that need [`SNAPSHOT_VERSION`]. Readers take this and older ones,
 /// and refuse newer ones by name.
 pub const FORMAT_VERSION: u32 = 1;
-/// The version of the info and the meta of a snapshot with views, LIST partitions or tables whose rows with equal keys
-/// become one. Others are written as [`FORMAT_VERSION`] says, so that older readers take them.
+/// The version of the info and the meta of a snapshot with views, LIST partitions, tables of another model than
+/// DUPLICATE KEY or tables that had a DELETE. Others are written as [`FORMAT_VERSION`] says, so that older readers take them.
 pub const SNAPSHOT_VERSION: u32 = 2;
 
 /// Refuse what a newer Coffer wrote; `newest` is what this one reads, `what` names the object.

@@ -4,9 +4,14 @@ use anyhow::ensure;
 use coffer_tests::http::StreamLoad;
 use coffer_tests::mysql::Sql;
 use coffer_tests::{Cluster, Outcome, eventually};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// A replica is looked at every ten seconds, and twice.
+const REPAIR_LIMIT: Duration = Duration::from_secs(120);
 
 const COUNTERS: &str = "CREATE TABLE d.counters (
         day DATE NOT NULL, page VARCHAR(20) NOT NULL,
@@ -136,23 +141,25 @@ async fn deletes_take_older_rows_alone_on_every_replica_and_in_backups() -> Outc
     }
     cluster.node("be-2").start()?;
     cluster.until_alive().await?;
-    eventually("all replicas have the version", LIMIT, || async {
-        for table in ["d.log", "d.counters"] {
-            let visible = cluster.sql().query(&format!("SHOW PARTITIONS FROM {table}")).await?;
-            let wanted: Vec<String> = visible.iter().map(|row| row.get("VisibleVersion").to_owned()).collect();
-            for row in cluster.sql().query(&format!("SHOW TABLETS FROM {table}")).await? {
-                ensure!(wanted.iter().any(|wanted| wanted == row.get("Version")), "{wanted:?} {:?}", row.texts());
-            }
-        }
-        Ok(())
-    })
-    .await?;
+    until_equal(&cluster, 3).await?;
+    // One that lost its tablets gets them from the others, with their DELETEs.
+    let lost = cluster.node("be-3");
+    lost.kill();
+    std::fs::remove_dir_all(lost.data.join("data"))?;
+    lost.start()?;
+    cluster.until_alive().await?;
+    until_equal(&cluster, 3).await?;
     // Whichever replica answers, it says the same.
-    for away in ["be-1", "be-2", "be-3"] {
-        cluster.node(away).kill();
-        assert_eq!(sql.table(logged).await?, odd, "without {away}");
-        assert_eq!(sql.table("SELECT count(*) FROM d.log").await?, all, "without {away}");
-        cluster.node(away).start()?;
+    let all_backends = ["be-1", "be-2", "be-3"];
+    for alone in all_backends {
+        let others = all_backends.into_iter().filter(|other| *other != alone);
+        others.clone().for_each(|other| cluster.node(other).kill());
+        assert_eq!(sql.table(logged).await?, odd, "{alone} alone");
+        assert_eq!(sql.table("SELECT count(*) FROM d.log").await?, all, "{alone} alone");
+        assert_eq!(counters(&mut sql).await?, rest, "{alone} alone");
+        for other in others {
+            cluster.node(other).start()?;
+        }
         cluster.until_alive().await?;
     }
     // A backup carries them, and compaction applies them for good.
@@ -176,6 +183,24 @@ async fn deletes_take_older_rows_alone_on_every_replica_and_in_backups() -> Outc
     Ok(())
 }
 
+/// Wait until as many replicas of every tablet have its visible version.
+async fn until_equal(cluster: &Cluster, replicas: usize) -> Outcome {
+    eventually("all replicas have the version", REPAIR_LIMIT, || async {
+        for table in ["d.log", "d.counters"] {
+            let visible = cluster.sql().query(&format!("SHOW PARTITIONS FROM {table}")).await?;
+            let wanted: Vec<String> = visible.iter().map(|row| row.get("VisibleVersion").to_owned()).collect();
+            let mut found: BTreeMap<String, usize> = BTreeMap::new();
+            for row in cluster.sql().query(&format!("SHOW TABLETS FROM {table}")).await? {
+                ensure!(wanted.iter().any(|wanted| wanted == row.get("Version")), "{wanted:?} {:?}", row.texts());
+                *found.entry(row.get("TabletId").to_owned()).or_default() += 1;
+            }
+            ensure!(!found.is_empty() && found.values().all(|count| *count == replicas), "{table}: {found:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Wait until no tablet has more than so many rowsets.
 async fn until_merged(cluster: &Cluster, table: &str, most: u64) -> Outcome {
     eventually("rowsets are merged", LIMIT, || async {
@@ -186,6 +211,77 @@ async fn until_merged(cluster: &Cluster, table: &str, most: u64) -> Outcome {
         Ok(())
     })
     .await
+}
+
+/// Load round after round until told to stop: each sets all five users to its number and adds one to all five sums.
+async fn keep_loading(mut sql: Sql, loaded: Arc<AtomicI64>, stop: Arc<AtomicBool>) -> Outcome {
+    while !stop.load(Ordering::Acquire) {
+        let round = loaded.load(Ordering::Acquire) + 1;
+        let rows = |value: i64| (1..=5).map(|id| format!("({id}, {value})")).collect::<Vec<_>>().join(", ");
+        sql.run(&format!("INSERT INTO d.users (id, score) VALUES {}", rows(round))).await?;
+        sql.run(&format!("INSERT INTO d.sums VALUES {}", rows(1))).await?;
+        loaded.store(round, Ordering::Release);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_hold_the_rows_of_their_moment_while_rowsets_are_merged() -> Outcome {
+    const BACKUPS: usize = 3;
+    let cluster = Cluster::builder().backends(2).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(USERS).await?;
+    sql.run(
+        "CREATE TABLE d.sums (id INT, n BIGINT SUM) AGGREGATE KEY(id) DISTRIBUTED BY HASH(id) BUCKETS 1
+         PROPERTIES ('replication_num' = '2')",
+    )
+    .await?;
+    let location = cluster.location("r");
+    sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION '{location}'")).await?;
+    let (loaded, stop) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
+    let loading = tokio::spawn(keep_loading(cluster.sql(), Arc::clone(&loaded), Arc::clone(&stop)));
+    let mut moments = Vec::new();
+    for number in 0..BACKUPS {
+        // Enough loads between backups that some are merged.
+        let (seen, least) = (&loaded, 10 * (number as i64 + 1));
+        eventually("some loads", LIMIT, || async move {
+            ensure!(seen.load(Ordering::Acquire) >= least, "{seen:?} of {least}");
+            Ok(())
+        })
+        .await?;
+        let before = loaded.load(Ordering::Acquire);
+        sql.run(&format!("BACKUP SNAPSHOT d.s{number} TO r")).await?;
+        // A round may have half of its rows in it.
+        let after = loaded.load(Ordering::Acquire) + 1;
+        sql.job_finished("SHOW BACKUP FROM d").await?;
+        moments.push((before, after, sql.timestamp("r", &format!("s{number}")).await?));
+    }
+    stop.store(true, Ordering::Release);
+    loading.await??;
+    until_merged(&cluster, "d.users", 16).await?;
+    until_merged(&cluster, "d.sums", 16).await?;
+    for (number, (before, after, timestamp)) in moments.into_iter().enumerate() {
+        sql.run(&format!(
+            "RESTORE SNAPSHOT d.s{number} FROM r ON (users AS users_{number}, sums AS sums_{number})
+             PROPERTIES ('backup_timestamp' = '{timestamp}')"
+        ))
+        .await?;
+        sql.job_finished("SHOW RESTORE FROM d").await?;
+        for (table, column) in [("users", "score"), ("sums", "n")] {
+            let query = format!("SELECT count(*), min({column}), max({column}) FROM d.{table}_{number}");
+            let found = sql.table(&query).await?.remove(0);
+            let value: i64 = found[1].parse()?;
+            ensure!(found[0] == "5" && found[1] == found[2], "{table}: {found:?}");
+            ensure!((before..=after).contains(&value), "{table}: {value} is not of {before} to {after}");
+        }
+    }
+    let total = loaded.load(Ordering::Acquire).to_string();
+    for query in ["SELECT count(*), min(score), max(score) FROM d.users", "SELECT count(*), min(n), max(n) FROM d.sums"]
+    {
+        assert_eq!(sql.table(query).await?, [["5", total.as_str(), total.as_str()]]);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,4 +108,6 @@ impl Compaction {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;

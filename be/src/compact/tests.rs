@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn compaction(dir: &Path) -> Compaction {
+pub(super) fn compaction(dir: &Path) -> Compaction {
     Compaction {
         store: TabletStore::open(&[dir.to_owned()]).unwrap(),
         config: Arc::new(Config { compaction_mib_s: 0, ..Config::default() }),

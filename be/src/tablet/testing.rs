@@ -2,7 +2,7 @@
 
 use crate::tablet::{LoadWriter, Publish, PublishTablet, TabletStore, rowset};
 use arrow::array::{Int32Array, RecordBatch, StringArray};
-use coffer_table::{Column, ColumnType, Schema};
+use coffer_table::{Column, ColumnType, Predicate, Schema};
 use std::sync::Arc;
 
 /// Two columns: `id INT` (key) and `name VARCHAR(20)`.
@@ -46,5 +46,18 @@ pub(crate) fn load(
     writer.finish().unwrap();
     let tablets = vec![PublishTablet { tablet_id, partition_id: 2, version, rows_expected: true }];
     let publish = Publish { transaction_id, table_id: 1, schema: schema.clone(), delete: None, tablets };
+    assert!(store.publish(&publish).is_empty());
+}
+
+/// A DELETE that makes this version of a tablet.
+pub(crate) fn delete(
+    store: &Arc<TabletStore>,
+    (tablet_id, version): (u64, u64),
+    schema: &Schema,
+    predicate: Predicate,
+) {
+    let transaction_id = tablet_id * 1_000_000 + version;
+    let tablets = vec![PublishTablet { tablet_id, partition_id: 2, version, rows_expected: false }];
+    let publish = Publish { transaction_id, table_id: 1, schema: schema.clone(), delete: Some(predicate), tablets };
     assert!(store.publish(&publish).is_empty());
 }

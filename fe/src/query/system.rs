@@ -355,7 +355,8 @@ fn tables(pinned: &Pinned) -> Vec<Row> {
 
 fn columns_of<'a>(database: &'a str, table: &'a PinnedTable) -> impl Iterator<Item = Row> + 'a {
     let columns = table.table.schema.columns.iter().enumerate();
-    columns.map(move |(at, column)| column_row((database, &table.table.name), (at + 1, Some(&table.table.schema)), column))
+    columns
+        .map(move |(at, column)| column_row((database, &table.table.name), (at + 1, Some(&table.table.schema)), column))
 }
 
 fn columns_of_view((database, view): &(String, View)) -> Vec<Row> {

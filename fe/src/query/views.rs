@@ -296,6 +296,7 @@ fn column(name: &str, field: &Field) -> Column {
         default: None,
         key: false,
         comment: String::new(),
+        aggregate: None,
     }
 }
 

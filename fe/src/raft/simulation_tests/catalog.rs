@@ -57,6 +57,7 @@ fn new_table(state: &State, (db, name): (DbId, String), now_ms: u64) -> NewTable
         default: None,
         key: true,
         comment: String::new(),
+        aggregate: None,
     };
     let backends: Vec<BackendId> = state.backends.keys().copied().collect();
     let partition = NewPartition {
@@ -68,7 +69,7 @@ fn new_table(state: &State, (db, name): (DbId, String), now_ms: u64) -> NewTable
     NewTable {
         db,
         name,
-        schema: Schema { columns: vec![column] },
+        schema: Schema { columns: vec![column], model: coffer_table::Model::Duplicate },
         partition_columns: Vec::new(),
         partitioning: Default::default(),
         bucket_columns: vec!["k".to_owned()],
