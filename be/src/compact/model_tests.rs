@@ -155,7 +155,7 @@ fn rowsets(store: &Arc<TabletStore>) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn a_tablet_holds_what_the_model_says_whatever_is_merged_when(
