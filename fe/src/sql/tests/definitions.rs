@@ -181,7 +181,7 @@ fn key_models_and_aggregations() {
     let replaced = create("create table t (a int, b int replace_if_not_null, c int replace)");
     assert_eq!((replaced.keys, replaced.columns[2].aggregate), (None, Some(Aggregate::Replace)));
     assert_eq!(replaced.columns[1].aggregate, Some(Aggregate::ReplaceIfNotNull));
-    refused(&[("create table t (a int, b int sum max)", "two aggregations")]);
+    refused(&[("create table t (a int, b int sum max)", "column 'b' has two aggregations")]);
 }
 
 #[test]
