@@ -1,5 +1,6 @@
 //! The backend's configuration file. Every key has a default; unknown keys are refused by name.
 
+use coffer_proto::tls::TlsConfig;
 use coffer_stdx::telemetry::LogConfig;
 use coffer_stdx::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,16 @@ pub struct Config {
     pub grpc_listen: String,
     /// Address of the HTTP service: stream load, metrics, health. Default: `0.0.0.0:8040`.
     pub http_listen: String,
+    /// A file with the secret that all processes of the cluster share; only its owner may read it. Empty (the default):
+    /// none; gRPC then listens on loopback only, unless there are certificates or `trust_network` is set.
+    pub cluster_secret_file: PathBuf,
+    /// Whether calls without the cluster's secret are served: the network keeps strangers out, or the cluster is getting its
+    /// secret just now. Default false.
+    pub trust_network: bool,
+    /// Certificates: TLS between processes and on the HTTP port. Default: none.
+    pub tls: TlsConfig,
+    /// Whether `/metrics` answers without the metrics token of the cluster. Default false.
+    pub metrics_public: bool,
     /// Directories below which `file://` repositories may lie that are opened without a broker. Default: none.
     pub local_roots: Vec<PathBuf>,
     /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` repositories without a broker. Default: none.
@@ -60,6 +71,10 @@ impl Default for Config {
             data_dirs: vec![PathBuf::from("/var/lib/coffer/be")],
             grpc_listen: "0.0.0.0:9050".to_owned(),
             http_listen: "0.0.0.0:8040".to_owned(),
+            cluster_secret_file: PathBuf::new(),
+            trust_network: false,
+            tls: TlsConfig::default(),
+            metrics_public: false,
             local_roots: Vec::new(),
             conf_dir: None,
             log: LogConfig::default(),

@@ -7,8 +7,10 @@ use crate::task::blocking;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use coffer_proto::http::need_metrics_token;
 use coffer_stdx::shutdown::Shutdown;
 use std::sync::Arc;
 
@@ -19,12 +21,13 @@ struct Seen {
     shutdown: Shutdown,
 }
 
-/// All routes.
-pub fn routes(loads: StreamDeps) -> Router {
+/// All routes. `metrics_public`: metrics are for everybody.
+pub fn routes(loads: StreamDeps, metrics_public: bool) -> Router {
     let (store, figures) = (loads.load.store.clone(), loads.load.metrics.clone());
     let seen = Seen { store, metrics: figures, shutdown: loads.shutdown.clone() };
-    let own = Router::new().route("/metrics", get(metrics)).route("/api/health", get(health));
-    let own = own.route("/api/ready", get(ready)).with_state(seen);
+    let need_token = from_fn(move |request, next| need_metrics_token(metrics_public, request, next));
+    let guarded = Router::new().route("/metrics", get(metrics)).route_layer(need_token);
+    let own = guarded.route("/api/health", get(health)).route("/api/ready", get(ready)).with_state(seen);
     own.merge(http::routes(loads))
 }
 

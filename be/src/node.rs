@@ -19,6 +19,8 @@ use crate::tablet::TabletStore;
 use crate::task::blocking;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use coffer_proto::channel::{self, MAX_MESSAGE_BYTES};
+use coffer_proto::secret::{self, Trust};
+use coffer_proto::tls;
 use coffer_proto::v1::agent_server::AgentServer;
 use coffer_proto::v1::replicas_server::ReplicasServer;
 use coffer_proto::v1::tablets_server::TabletsServer;
@@ -48,6 +50,13 @@ pub struct Node {
 impl Node {
     /// Take the ports.
     pub async fn bind(config: Config) -> Result<Node> {
+        tls::load(&config.tls)?;
+        secret::establish(Trust {
+            secret_file: &config.cluster_secret_file,
+            network: config.trust_network,
+            certificates: config.tls.between_processes(),
+            listen: &config.grpc_listen,
+        })?;
         let grpc = listen("grpc_listen", &config.grpc_listen).await?;
         let http = listen("http_listen", &config.http_listen).await?;
         Ok(Node { config, grpc, http, start_time_ms: time::now_ms() })
@@ -98,6 +107,7 @@ impl Node {
         );
         notify::ready(&shutdown);
         let replicas = ReplicasService::new(store.clone());
+        let routes = http::routes(streams, config.metrics_public);
         let scrubber = shutdown.spawn(scrub::run(store.clone(), config.clone(), shutdown.clone()));
         let compactor = shutdown.spawn(compaction.run());
         let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
@@ -105,7 +115,7 @@ impl Node {
         // directories, which a backend that starts again in this process must find free.
         let services = [
             shutdown.spawn(serve_grpc(grpc, agent, (TabletsService::new(load), replicas), scans, shutdown.clone())),
-            shutdown.spawn(serve_http(http, http::routes(streams), shutdown.clone())),
+            shutdown.spawn(serve_http(http, routes, shutdown.clone())),
         ];
         let ended = until_end(services, &shutdown).await;
         if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
@@ -148,6 +158,7 @@ async fn serve_grpc(
 ) -> Result<()> {
     let limit = MAX_MESSAGE_BYTES;
     channel::server()
+        .layer(secret::guard())
         .add_service(AgentServer::new(agent).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(TabletsServer::new(tablets).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(ReplicasServer::new(replicas).max_encoding_message_size(limit))
@@ -158,13 +169,8 @@ async fn serve_grpc(
 }
 
 async fn serve_http(listener: TcpListener, routes: axum::Router, shutdown: Shutdown) -> Result<()> {
-    use axum::serve::ListenerExt;
-    // An answer that waits for a delayed acknowledgement takes 40 ms; when the option cannot be set it is only slower.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move { shutdown.begun().await })
-        .await
-        .context(|| "HTTP service")
+    coffer_proto::http::serve(listener, routes, shutdown).await;
+    Ok(())
 }
 
 async fn sweep(store: Arc<TabletStore>, keep: Duration, shutdown: Shutdown) {

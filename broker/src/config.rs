@@ -1,5 +1,6 @@
 //! The broker's configuration: one TOML file, every option with a default. `deploy/config/broker.toml` lists them all.
 
+use coffer_proto::tls::TlsConfig;
 use coffer_stdx::telemetry::LogConfig;
 use coffer_stdx::{Error, Result};
 use serde::Deserialize;
@@ -13,6 +14,16 @@ pub struct Config {
     pub listen: String,
     /// Where `/metrics` and `/api/health` answer, `host:port`. Default `0.0.0.0:8001`.
     pub http_listen: String,
+    /// A file with the secret that all processes of the cluster share; only its owner may read it. Empty (the default):
+    /// none; gRPC then listens on loopback only, unless there are certificates or `trust_network` is set.
+    pub cluster_secret_file: PathBuf,
+    /// Whether calls without the cluster's secret are served: the network keeps strangers out, or the cluster is getting its
+    /// secret just now. Default false.
+    pub trust_network: bool,
+    /// Certificates: TLS between processes and on the HTTP port. Default: none.
+    pub tls: TlsConfig,
+    /// Whether `/metrics` answers without the metrics token of the cluster. Default false.
+    pub metrics_public: bool,
     /// Directories of this host, mounted file systems among them, below which `file://` locations may lie. Default: none.
     pub local_roots: Vec<PathBuf>,
     /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` locations. Default: that of the configuration file.
@@ -39,6 +50,10 @@ impl Default for Config {
         Config {
             listen: "0.0.0.0:8000".to_owned(),
             http_listen: "0.0.0.0:8001".to_owned(),
+            cluster_secret_file: PathBuf::new(),
+            trust_network: false,
+            tls: TlsConfig::default(),
+            metrics_public: false,
             local_roots: Vec::new(),
             conf_dir: None,
             memory_budget_mib: 128,

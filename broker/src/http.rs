@@ -4,9 +4,11 @@ use crate::metrics::Metrics;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use coffer_proto::http::need_metrics_token;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_store::Budget;
 use serde_json::json;
@@ -19,14 +21,19 @@ pub struct Pages {
     pub metrics: Metrics,
     /// Budgets by the name of their share.
     pub budgets: Vec<(&'static str, Budget)>,
+    /// Whether metrics are for everybody.
+    pub metrics_public: bool,
     /// Whether the broker is stopping.
     pub shutdown: Shutdown,
 }
 
 /// The routes.
 pub fn router(pages: Pages) -> Router {
-    let health_pages = Router::new().route("/api/health", get(health)).route("/api/ready", get(ready));
-    health_pages.route("/metrics", get(metrics)).with_state(Arc::new(pages))
+    let public = pages.metrics_public;
+    let need_token = from_fn(move |request, next| need_metrics_token(public, request, next));
+    let guarded = Router::new().route("/metrics", get(metrics)).route_layer(need_token);
+    let own = guarded.route("/api/health", get(health)).route("/api/ready", get(ready));
+    own.with_state(Arc::new(pages))
 }
 
 async fn health(State(pages): State<Arc<Pages>>) -> Response {

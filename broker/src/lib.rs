@@ -19,6 +19,9 @@ pub mod stores;
 
 use admission::Admission;
 use coffer_proto::channel::{MAX_MESSAGE_BYTES, incoming, server};
+use coffer_proto::door::Io;
+use coffer_proto::secret::{self, Trust};
+use coffer_proto::tls;
 use coffer_proto::v1::broker_server::BrokerServer;
 use coffer_stdx::error::Context;
 use coffer_stdx::shutdown::Shutdown;
@@ -34,7 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stores::Stores;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 /// Listen and serve until `shutdown` begins, then let running requests finish.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
@@ -53,6 +56,13 @@ impl Bound {
     /// Take the ports.
     pub async fn bind(config: Config) -> Result<Bound> {
         config.check()?;
+        tls::load(&config.tls)?;
+        secret::establish(Trust {
+            secret_file: &config.cluster_secret_file,
+            network: config.trust_network,
+            certificates: config.tls.between_processes(),
+            listen: &config.listen,
+        })?;
         let grpc = listen("listen", &config.listen).await?;
         let http = listen("http_listen", &config.http_listen).await?;
         Ok(Bound { config, grpc, http })
@@ -85,6 +95,7 @@ impl Bound {
         let pages = http::Pages {
             metrics: metrics.clone(),
             budgets: vec![("reads", reads), ("writes", writes), ("parts", parts)],
+            metrics_public: config.metrics_public,
             shutdown: shutdown.clone(),
         };
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, roots = ?config.local_roots, "broker serves");
@@ -98,20 +109,16 @@ impl Bound {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let token = shutdown.token();
         let grpc = server()
+            .layer(secret::guard())
             .add_service(service)
             .serve_with_incoming_shutdown(until_shutdown(self.grpc, &shutdown), async move { token.cancelled().await });
-        let token = shutdown.token();
-        let http = axum::serve(self.http, http::router(pages))
-            .with_graceful_shutdown(async move { token.cancelled().await })
-            .into_future();
+        let http = coffer_proto::http::serve(self.http, http::router(pages), shutdown.clone());
         let both = async {
-            tokio::try_join!(
-                async { grpc.await.map_err(|error| Error::unavailable(format!("gRPC server: {error}"))) },
-                async { http.await.context(|| "HTTP server") },
-            )
+            let (grpc, ()) = tokio::join!(grpc, http);
+            grpc.map_err(|error| Error::unavailable(format!("gRPC server: {error}")))
         };
         let outcome = tokio::select! {
-            outcome = both => outcome.map(|_| ()),
+            outcome = both => outcome,
             () = drained(&shutdown, drain) => {
                 tracing::warn!(seconds = drain.as_secs(), "requests still running are cut off");
                 Ok(())
@@ -125,10 +132,7 @@ impl Bound {
 
 /// New connections until the shutdown begins, which closes the port: left open, the kernel would go on taking connections
 /// that nobody serves, and whoever made them would wait instead of asking another broker.
-fn until_shutdown(
-    listener: TcpListener,
-    shutdown: &Shutdown,
-) -> impl Stream<Item = std::io::Result<TcpStream>> + use<> {
+fn until_shutdown(listener: TcpListener, shutdown: &Shutdown) -> impl Stream<Item = std::io::Result<Io>> + use<> {
     stream::unfold((incoming(listener), shutdown.token()), |(mut connections, token)| async move {
         tokio::select! {
             connection = connections.next() => Some((connection?, (connections, token))),

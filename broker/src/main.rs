@@ -3,7 +3,7 @@
 use clap::Parser;
 use coffer_broker::config::Config;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::{Error, Result, config, telemetry};
+use coffer_stdx::{Error, ErrorKind, Result, config, telemetry};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ impl Arguments {
 fn main() -> ExitCode {
     match Arguments::parse().config() {
         Err(error) => failed(&error, 2),
-        Ok(config) => serve(config).map_or_else(|error| failed(&error, 1), |()| ExitCode::SUCCESS),
+        Ok(config) => serve(config).map_or_else(|error| failed(&error, code_of(&error)), |()| ExitCode::SUCCESS),
     }
 }
 
@@ -52,6 +52,11 @@ fn serve(config: Config) -> Result<()> {
         shutdown.on_signals()?;
         coffer_broker::run(config, shutdown).await
     })
+}
+
+/// 2: the configuration is wrong, starting again changes nothing.
+fn code_of(error: &Error) -> u8 {
+    if error.kind() == ErrorKind::Invalid { 2 } else { 1 }
 }
 
 fn failed(error: &Error, code: u8) -> ExitCode {

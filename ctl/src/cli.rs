@@ -30,6 +30,11 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Print the completions of a shell.
     Completion(CompletionArgs),
+    /// The secret that the processes of a cluster share.
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Make a certificate authority for a cluster, and certificates for its machines.
+    Certs(CertsArgs),
     /// Leave the caller's session and become the program (used by `cluster` for background processes).
     #[command(name = "__run", hide = true)]
     Run {
@@ -37,6 +42,40 @@ pub(crate) enum Command {
         #[arg(last = true, required = true)]
         program: Vec<String>,
     },
+}
+
+/// What to do with secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Make a secret in a new file, for the option cluster_secret_file of every process.
+    New {
+        /// The file; it must not exist.
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Print the token with which /metrics of backends and brokers answers: `Authorization: Bearer TOKEN`.
+    MetricsToken {
+        /// The file with the secret of the cluster.
+        #[arg(long)]
+        of: PathBuf,
+    },
+}
+
+/// `certs`.
+#[derive(Debug, Args)]
+pub(crate) struct CertsArgs {
+    /// Where the files are: ca.pem, ca.key, and NAME.pem and NAME.key for each machine. What is there is used again.
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    /// A machine, NAME or NAME=ALIAS,ALIAS: every name and address under which others reach it. May be repeated.
+    #[arg(long = "host", required = true)]
+    pub(crate) hosts: Vec<String>,
+    /// Days that certificates of machines are good.
+    #[arg(long, default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: u32,
+    /// Replace certificates that are there.
+    #[arg(long)]
+    pub(crate) renew: bool,
 }
 
 /// What to do with a local cluster.

@@ -4,6 +4,7 @@
 //! cluster, a migration that cannot be), 3 a migration is done but its source went on.
 
 mod bench;
+mod certs;
 mod cli;
 mod cluster;
 mod completion;
@@ -11,6 +12,7 @@ mod doctor;
 mod http;
 mod migrate;
 mod screen;
+mod secret;
 mod sql;
 mod tour;
 
@@ -40,6 +42,8 @@ async fn run(command: cli::Command) -> Result<ExitCode> {
         cli::Command::Doctor(args) => return doctor::run(&args).await,
         cli::Command::Migrate(args) => return migrate::run(&args).await,
         cli::Command::Completion(args) => completion::print(args.shell),
+        cli::Command::Secret(command) => secret::run(&command)?,
+        cli::Command::Certs(args) => certs::run(&args)?,
         cli::Command::Run { program } => cluster::detach::become_program(&program)?,
     }
     Ok(ExitCode::SUCCESS)

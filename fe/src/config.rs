@@ -2,6 +2,7 @@
 //!
 //! Keys that only one part reads are documented here all the same, so that this file is the whole list.
 
+use coffer_proto::tls::TlsConfig;
 use coffer_stdx::telemetry::LogConfig;
 use coffer_stdx::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,17 @@ pub struct Config {
     /// gRPC address ("host:port") of a frontend of the cluster to join; counts only while `meta_dir` is empty. Without it
     /// an empty `meta_dir` begins a new cluster. Default empty.
     pub helper: String,
+    /// A file with the secret that all processes of the cluster share; only its owner may read it. Empty (the default):
+    /// none; gRPC then listens on loopback only, unless there are certificates or `trust_network` is set.
+    pub cluster_secret_file: PathBuf,
+    /// The file with the key of secrets in the metadata; made when a new cluster starts, the same on every frontend. Empty (the
+    /// default): `metadata.key` in `meta_dir`.
+    pub metadata_key_file: PathBuf,
+    /// Whether calls without the cluster's secret are served: the network keeps strangers out, or the cluster is getting its
+    /// secret just now. Default false.
+    pub trust_network: bool,
+    /// Certificates: TLS between processes and on the MySQL and HTTP ports. Default: none.
+    pub tls: TlsConfig,
     /// Directories below which a repository `WITH LOCAL` may live. Empty (the default) refuses such repositories.
     pub local_roots: Vec<PathBuf>,
     /// Folder with `core-site.xml` and `hdfs-site.xml` for `hdfs://` repositories without a broker. Default: none.
@@ -171,6 +183,10 @@ impl Default for Config {
             grpc_listen: any(9010),
             grpc_advertise: String::new(),
             helper: String::new(),
+            cluster_secret_file: PathBuf::new(),
+            metadata_key_file: PathBuf::new(),
+            trust_network: false,
+            tls: TlsConfig::default(),
             local_roots: Vec::new(),
             conf_dir: None,
             log: LogConfig { level: "info,openraft=off".to_owned(), ..LogConfig::default() },
@@ -290,6 +306,14 @@ impl Config {
     /// Where the audit log lies.
     pub fn audit_path(&self) -> PathBuf {
         if self.audit_dir.as_os_str().is_empty() { self.meta_dir.join("audit") } else { self.audit_dir.clone() }
+    }
+
+    /// Where the key of secrets in the metadata lies.
+    pub fn metadata_key_path(&self) -> PathBuf {
+        match self.metadata_key_file.as_os_str().is_empty() {
+            true => self.meta_dir.join("metadata.key"),
+            false => self.metadata_key_file.clone(),
+        }
     }
 
     /// "host:port" of the gRPC service as others reach it.

@@ -10,11 +10,12 @@ use crate::metrics::{Metrics, Seen};
 use crate::raft::Leader;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use coffer_proto::secret::is_metrics_token;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,14 +55,15 @@ async fn ready(State(pages): State<Arc<Pages>>) -> Response {
     (code, Json(json!({ "status": text }))).into_response()
 }
 
-/// Every page but those for load balancers asks for a user of the cluster.
+/// Every page but those for load balancers asks for a user of the cluster, or for its metrics token.
 async fn need_login(
     State(pages): State<Arc<Pages>>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    if pages.context.config.metrics_public {
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if pages.context.config.metrics_public || is_metrics_token(given) {
         return next.run(request).await;
     }
     let Some((user, password)) = basic_credentials(request.headers()) else {

@@ -1,8 +1,8 @@
 //! The frontend: SQL over the MySQL protocol, replicated metadata, job decisions.
 //!
 //! Modules, bottom to top (each imports only from those above it in this list):
-//! `error config limits account | sql | catalog | meta | raft | metrics tools arguments | audit login | backends | load | query |
-//! job | exec | forward | mysql http | node`.
+//! `error config limits account vault | sql | catalog | meta | raft | metrics tools arguments | audit login | backends | custody |
+//! load | query | job | exec | forward | mysql http | node`.
 
 pub mod account;
 pub mod arguments;
@@ -10,6 +10,7 @@ pub mod audit;
 pub mod backends;
 pub mod catalog;
 pub mod config;
+pub mod custody;
 pub mod error;
 pub mod exec;
 pub mod forward;
@@ -26,3 +27,4 @@ pub mod query;
 pub mod raft;
 pub mod sql;
 pub mod tools;
+pub mod vault;

@@ -6,7 +6,7 @@ use coffer_fe::arguments::Arguments;
 use coffer_fe::config::Config;
 use coffer_fe::tools;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::{Error, Result, telemetry};
+use coffer_stdx::{Error, ErrorKind, Result, telemetry};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -19,7 +19,9 @@ fn main() -> ExitCode {
             let done = tools::run(&tool, &config, std::io::stdout());
             done.map_or_else(|error| failed(&error, 1), |()| ExitCode::SUCCESS)
         }
-        (Ok(config), None) => serve(config).map_or_else(|error| failed(&error, 1), |()| ExitCode::SUCCESS),
+        (Ok(config), None) => {
+            serve(config).map_or_else(|error| failed(&error, code_of(&error)), |()| ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -37,6 +39,11 @@ fn serve(config: Config) -> Result<()> {
     // File work that still blocks a thread must not keep the process.
     runtime.shutdown_background();
     ended
+}
+
+/// 2: the configuration is wrong, starting again changes nothing.
+fn code_of(error: &Error) -> u8 {
+    if error.kind() == ErrorKind::Invalid { 2 } else { 1 }
 }
 
 fn failed(error: &Error, code: u8) -> ExitCode {

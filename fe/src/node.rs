@@ -15,8 +15,10 @@ use crate::metrics::Metrics;
 use crate::mysql::Server;
 use crate::query::Engine;
 use crate::raft::{Meta, Opening};
-use crate::{backends, forward, http, job, limits, load, raft};
+use crate::{backends, custody, forward, http, job, limits, load, raft};
 use coffer_proto::channel;
+use coffer_proto::secret::{self, Trust};
+use coffer_proto::tls;
 use coffer_stdx::notify;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
@@ -48,6 +50,13 @@ impl Node {
     /// Take the ports. A configured port of 0 becomes a real one.
     pub async fn bind(mut config: Config) -> Result<Node> {
         config.check()?;
+        tls::load(&config.tls)?;
+        secret::establish(Trust {
+            secret_file: &config.cluster_secret_file,
+            network: config.trust_network,
+            certificates: config.tls.between_processes(),
+            listen: &config.grpc_listen.to_string(),
+        })?;
         let mysql = listen("mysql_listen", &mut config.mysql_listen).await?;
         let http = listen("http_listen", &mut config.http_listen).await?;
         let grpc = listen("grpc_listen", &mut config.grpc_listen).await?;
@@ -95,6 +104,8 @@ fn opening(config: &Config) -> Opening {
 
 fn start(meta: Meta, config: Arc<Config>, shutdown: &Shutdown) -> Result<Parts> {
     let backends = backends::start(meta.clone(), Arc::clone(&config), shutdown.clone());
+    custody::begin(&meta, backends.vault())?;
+    shutdown.spawn(custody::follow(meta.clone(), backends.clone(), shutdown.clone()));
     let metrics = Metrics::new()?;
     let audit = match config.audit_log {
         true => Audit::start(&config.audit_path(), metrics.clone())?,
@@ -125,16 +136,16 @@ async fn services(
     let server = Server::new(context.clone(), metrics.clone(), shutdown.clone());
     shutdown.spawn(server.run(mysql));
     notify::ready(shutdown);
-    let (grpc_stop, http_stop) = (shutdown.token(), shutdown.token());
+    let grpc_stop = shutdown.token();
     let internal = channel::server()
+        .layer(secret::guard())
         .add_service(raft::service::service(context.meta.clone()))
         .add_service(forward::service(context.clone()))
         .add_service(load::service::service(context.loads.clone()))
         .serve_with_incoming_shutdown(channel::incoming(grpc), async move { grpc_stop.cancelled().await });
-    let routes = http::router(context, metrics).into_make_service_with_connect_info::<SocketAddr>();
-    let pages = axum::serve(http_listener, routes).with_graceful_shutdown(async move { http_stop.cancelled().await });
+    let pages = coffer_proto::http::serve(http_listener, http::router(context, metrics), shutdown.clone());
     let mut internal = shutdown.spawn(internal);
-    let mut pages = shutdown.spawn(pages.into_future());
+    let mut pages = shutdown.spawn(pages);
     let ended = |what: &str| Error::bug(format!("the {what} service died"));
     tokio::select! {
         () = shutdown.begun() => Ok(()),
@@ -144,7 +155,8 @@ async fn services(
             Err(_) => Err(ended("gRPC")),
         },
         served = &mut pages => match served {
-            Ok(served) => served.context(|| "HTTP service"),
+            Ok(()) if shutdown.is_begun() => Ok(()),
+            Ok(()) => Err(ended("HTTP")),
             Err(_) => Err(ended("HTTP")),
         },
     }

@@ -1,17 +1,18 @@
 //! From greeting to an open session.
 //!
-//! The server greets with a nonce and a plugin; the client answers for a user. If the client used another plugin than
+//! The server greets with a nonce and a plugin; the client answers for a user, after asking for TLS where both can. If the client used another plugin than
 //! the greeting's, or the account cannot use that one, the client is asked once more, by way of a plugin that both
 //! have and with a fresh nonce. A user that does not exist is refused after the very same exchange, so that names
 //! cannot be probed.
 
 use crate::auth::{Credentials, Nonce, Plugin};
-use crate::error::{ACCESS_DENIED, BAD_HANDSHAKE, ServerError};
-use crate::handshake::{Greeting, Response, capability, encode_auth_switch};
+use crate::error::{ACCESS_DENIED, BAD_HANDSHAKE, ServerError, TLS_REQUIRED};
+use crate::handshake::{Greeting, Response, asks_for_tls, capability, encode_auth_switch};
 use crate::options::{Peer, ServerOptions};
 use crate::packet::{Wire, WireError};
 use crate::reply::{Form, Format};
 use crate::session::{Client, Done, Service, Session};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// caching_sha2_password: the answer was right, no need for the password itself.
@@ -32,10 +33,23 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Option<Opened>, WireError> {
     let (nonce, plugin) = (Nonce::random(), options.plugin);
     wire.put(|out| {
-        Greeting { version: &options.version, connection: peer.connection, nonce: &nonce, plugin }.encode(out);
+        let tls = options.tls.is_some();
+        Greeting { version: &options.version, connection: peer.connection, nonce: &nonce, plugin, tls }.encode(out);
     });
     wire.flush().await?;
-    let Some(packet) = wire.read().await? else { return Ok(None) };
+    let Some(mut packet) = wire.read().await? else { return Ok(None) };
+    match options.tls.as_ref().filter(|_| asks_for_tls(&packet)) {
+        Some(tls) => {
+            wire.secure(Arc::clone(tls)).await?;
+            let Some(next) = wire.read().await? else { return Ok(None) };
+            packet = next;
+        }
+        None if options.tls_required => {
+            let text = "Connections using insecure transport are prohibited: the server asks for TLS";
+            return refuse(wire, &TLS_REQUIRED.error(text)).await;
+        }
+        None => {}
+    }
     let Ok(response) = Response::parse(&packet) else {
         return refuse(wire, &BAD_HANDSHAKE.error("Bad handshake")).await;
     };

@@ -107,6 +107,8 @@ codes! {
     QUERY_TIMEOUT = 3024, b"HY000";
     /// A packet says impossible things.
     MALFORMED_PACKET = 1835, b"HY000";
+    /// The server takes logins over TLS only.
+    TLS_REQUIRED = 3159, b"HY000";
     /// The client said nothing for too long.
     INACTIVE = 4031, b"HY000";
 }

@@ -12,6 +12,8 @@ pub(crate) mod capability {
     pub(crate) const IGNORE_SPACE: u32 = 1 << 8;
     pub(crate) const PROTOCOL_41: u32 = 1 << 9;
     pub(crate) const INTERACTIVE: u32 = 1 << 10;
+    /// Asked for in a packet of its own, before the client says who it is.
+    pub(crate) const SSL: u32 = 1 << 11;
     pub(crate) const TRANSACTIONS: u32 = 1 << 13;
     pub(crate) const SECURE_CONNECTION: u32 = 1 << 15;
     pub(crate) const MULTI_STATEMENTS: u32 = 1 << 16;
@@ -22,7 +24,8 @@ pub(crate) mod capability {
     pub(crate) const LENENC_AUTH: u32 = 1 << 21;
     pub(crate) const DEPRECATE_EOF: u32 = 1 << 24;
 
-    /// What this server can. LOCAL_FILES, COMPRESS and SSL are not among it.
+    /// What this server can. LOCAL_FILES and COMPRESS are not among it, SSL is where there
+    /// is a certificate.
     pub(crate) const SERVER: u32 = LONG_PASSWORD
         | FOUND_ROWS
         | LONG_FLAG
@@ -56,12 +59,15 @@ pub(crate) struct Greeting<'a> {
     pub(crate) connection: u32,
     pub(crate) nonce: &'a Nonce,
     pub(crate) plugin: Plugin,
+    /// Whether TLS is offered.
+    pub(crate) tls: bool,
 }
 
 impl Greeting<'_> {
     /// Append the packet.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let [low, lower, higher, high] = capability::SERVER.to_le_bytes();
+        let [low, lower, higher, high] =
+            (capability::SERVER | if self.tls { capability::SSL } else { 0 }).to_le_bytes();
         let (first, second) = self.nonce.0.split_at(8);
         out.push(10);
         put_cstr(out, self.version.as_bytes());
@@ -81,6 +87,12 @@ pub(crate) fn encode_auth_switch(out: &mut Vec<u8>, plugin: Plugin, nonce: &Nonc
     out.push(0xfe);
     put_cstr(out, plugin.name().as_bytes());
     put_cstr(out, &nonce.0);
+}
+
+/// Whether the client's first packet asks for TLS: it ends where the name of the user would begin.
+pub(crate) fn asks_for_tls(packet: &[u8]) -> bool {
+    let capabilities = packet.first_chunk::<4>().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    packet.len() == 4 + 4 + 1 + 23 && capabilities & capability::SSL != 0
 }
 
 /// Who the client says it is: in its first packet, or in COM_CHANGE_USER.
@@ -211,10 +223,26 @@ mod tests {
     #[test]
     fn the_greeting_offers_no_file_transfer() {
         let mut out = Vec::new();
-        Greeting { version: "8", connection: 7, nonce: &Nonce([b'n'; 20]), plugin: Plugin::Native }.encode(&mut out);
+        let nonce = Nonce([b'n'; 20]);
+        let greeting = |tls| Greeting { version: "8", connection: 7, nonce: &nonce, plugin: Plugin::Native, tls };
+        greeting(false).encode(&mut out);
         assert_eq!(&out[..7], &[10, b'8', 0, 7, 0, 0, 0]);
         assert_eq!(out.len(), 7 + 9 + 2 + 1 + 2 + 2 + 1 + 10 + 13 + 22);
         assert_eq!(capability::SERVER & 128, 0);
+        let plain = out.clone();
+        out.clear();
+        greeting(true).encode(&mut out);
+        let differ: Vec<usize> = (0..out.len()).filter(|at| out[*at] != plain[*at]).collect();
+        assert_eq!((differ, out[17] & !plain[17]), (vec![17], 8), "the bit that offers TLS");
+    }
+
+    #[test]
+    fn a_request_for_tls_is_told_from_a_response() {
+        let mut request = (capability::SSL | capability::PROTOCOL_41).to_le_bytes().to_vec();
+        request.resize(32, 0);
+        assert!(asks_for_tls(&request) && !asks_for_tls(&request[..31]) && !asks_for_tls(&[0; 32]));
+        request.push(0);
+        assert!(!asks_for_tls(&request));
     }
 
     proptest! {

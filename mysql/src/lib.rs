@@ -11,7 +11,7 @@
 //! ```text
 //! lenenc  error  value                 bytes, numbers, texts
 //! lex -> split, params, hints          SQL as far as quotes and comments go
-//! packet  auth  column                 frames, digests, metadata
+//! link -> packet, auth  column         streams, frames, digests, metadata
 //! options                              limits and looks
 //! handshake  command  binary  text     what is inside a frame
 //! session  statements  reply           what a caller implements; prepared statements; answers
@@ -32,6 +32,7 @@ mod handshake;
 pub mod hints;
 mod lenenc;
 mod lex;
+mod link;
 mod options;
 mod packet;
 pub mod params;

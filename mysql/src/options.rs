@@ -1,6 +1,7 @@
 //! What a server is told about itself and about the other end of a connection.
 
 use crate::auth::Plugin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Limits and looks of a server.
@@ -20,6 +21,10 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     /// How long a client may take none of the bytes sent to it.
     pub write_timeout: Duration,
+    /// With it, clients that ask for TLS get it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether clients that do not ask for TLS are refused.
+    pub tls_required: bool,
     /// When the server started, for its statistics.
     pub started: Instant,
 }
@@ -34,6 +39,8 @@ impl Default for ServerOptions {
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(8 * 3600),
             write_timeout: Duration::from_secs(600),
+            tls: None,
+            tls_required: false,
             started: Instant::now(),
         }
     }

@@ -4,8 +4,11 @@
 //! Writing collects packets and sends them in pieces of [`FLUSH_AT`], so that a result set of any size needs little
 //! memory; a client that does not take its bytes within the write timeout is given up.
 
+use crate::link::Link;
 use bytes::{Buf, Bytes, BytesMut};
+use rustls::ServerConfig;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -38,7 +41,7 @@ pub(crate) enum WireError {
 
 /// A stream of packets in both directions.
 pub(crate) struct Wire<S> {
-    stream: S,
+    stream: Link<S>,
     input: BytesMut,
     output: Vec<u8>,
     sequence: u8,
@@ -49,12 +52,19 @@ pub(crate) struct Wire<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Packets over `stream`; payloads read may have up to `limit` bytes.
     pub(crate) fn new(stream: S, limit: usize, write_timeout: Duration) -> Wire<S> {
+        let stream = Link::Plain(stream);
         Wire { stream, input: BytesMut::new(), output: Vec::new(), sequence: 0, limit, write_timeout }
     }
 
     /// Allow payloads of `limit` bytes from now on.
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Speak TLS from now on.
+    pub(crate) async fn secure(&mut self, config: Arc<ServerConfig>) -> Result<(), WireError> {
+        let read = std::mem::take(&mut self.input);
+        Ok(self.stream.secure(config, read).await?)
     }
 
     /// A new exchange: the sequence starts again.

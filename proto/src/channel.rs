@@ -3,9 +3,23 @@
 //! Measured on two cores: 256 KiB to 1 MiB messages, an 8 MiB stream window, a 16 MiB connection window and 1 MiB frames
 //! move two to three times what the defaults do, and accepted sockets without TCP_NODELAY are five to twenty times slower.
 
+use crate::door::{self, Greeting, Io};
+use crate::secret::user_agent;
+use crate::tls;
 use coffer_stdx::{Error, Result};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tonic::transport::server::TcpIncoming;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint, Server};
 
 /// Payload bytes of one streamed message.
@@ -22,6 +36,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Streams of one connection that may end in a reset, over its whole life: every put that is refused before its body was
 /// read is one, and connections live for days. The transport's own limit is 1,024.
 const RESETS: usize = 1 << 20;
+/// Requests at a time on one connection.
+const MAX_STREAMS: u32 = 8_192;
+/// Headers of one request, all together.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -29,7 +47,13 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn connect(address: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Error::invalid(format!("address '{address}': {error}")))?;
-    Ok(endpoint
+    let endpoint = match user_agent() {
+        Some(agent) => endpoint
+            .user_agent(agent)
+            .map_err(|error| Error::bug(format!("the cluster secret in a header: {error}")))?,
+        None => endpoint,
+    };
+    let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -37,22 +61,58 @@ pub fn connect(address: &str) -> Result<Channel> {
         .max_frame_size(FRAME_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true);
+    Ok(match tls::loaded().between {
+        Some((_, opening)) => endpoint.connect_with_connector_lazy(Secured(opening)),
+        None => endpoint.connect_lazy(),
+    })
 }
 
-/// A server with the same settings.
+/// Opens connections over TLS, with a certificate on both ends.
+#[derive(Clone)]
+struct Secured(Arc<ClientConfig>);
+
+impl Secured {
+    async fn open(self, uri: Uri) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{what} in address {uri}"));
+        let host = uri.host().ok_or_else(|| wrong("no host"))?.trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().ok_or_else(|| wrong("no port"))?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| wrong("not a name"))?;
+        let socket = TcpStream::connect((host.as_str(), port)).await?;
+        socket.set_nodelay(true)?;
+        Ok(TokioIo::new(TlsConnector::from(self.0).connect(name, socket).await?))
+    }
+}
+
+impl tower_service::Service<Uri> for Secured {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().open(uri))
+    }
+}
+
+/// A server with the same settings; put [`guard`](crate::secret::guard) around its services.
 pub fn server() -> Server {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_max_local_error_reset_streams(Some(RESETS))
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
 }
 
-/// Accept on a bound listener with TCP_NODELAY.
-pub fn incoming(listener: tokio::net::TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+/// Accept on a bound listener: over TLS where the processes have certificates of the cluster.
+pub fn incoming(listener: tokio::net::TcpListener) -> impl Stream<Item = io::Result<Io>> {
+    let greeting = tls::loaded().between.map_or(Greeting::Http2, |(accepting, _)| Greeting::Tls(accepting));
+    ReceiverStream::new(door::open(listener, greeting)).map(Ok)
 }

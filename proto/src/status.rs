@@ -29,14 +29,15 @@ fn kind_of(code: Code) -> ErrorKind {
         Code::Unimplemented => ErrorKind::NotSupported,
         Code::NotFound => ErrorKind::NotFound,
         Code::AlreadyExists => ErrorKind::AlreadyExists,
-        Code::PermissionDenied | Code::Unauthenticated => ErrorKind::Denied,
+        Code::PermissionDenied => ErrorKind::Denied,
         Code::FailedPrecondition | Code::Aborted => ErrorKind::Conflict,
         Code::DeadlineExceeded => ErrorKind::Timeout,
         Code::ResourceExhausted => ErrorKind::Limit,
         Code::DataLoss => ErrorKind::Corrupt,
         Code::Ok | Code::Internal => ErrorKind::Bug,
-        // A connection that breaks in the middle of a call shows as Unknown or Cancelled ("h2 protocol error").
-        Code::Unavailable | Code::Unknown | Code::Cancelled => ErrorKind::Unavailable,
+        // A connection that breaks in the middle of a call shows as Unknown or Cancelled ("h2 protocol error"). Another
+        // secret than ours (Unauthenticated) is a matter of configuration, often of a moment, and says nothing of rights.
+        Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Unauthenticated => ErrorKind::Unavailable,
     }
 }
 

@@ -13,6 +13,8 @@ use toml::{Table, Value};
 
 /// How long a cluster may take until it is whole.
 pub const READY_LIMIT: Duration = Duration::from_secs(60);
+/// The file with the secret of the cluster's processes.
+const SECRET_FILE: &str = "cluster.secret";
 /// The broker group's name.
 pub const BROKER: &str = "local_broker";
 
@@ -62,6 +64,7 @@ impl Builder {
     pub async fn start(self) -> anyhow::Result<Cluster> {
         let dir = tempfile::Builder::new().prefix("coffer-test-").tempdir()?;
         std::fs::create_dir_all(dir.path().join("repos"))?;
+        write_secret(&dir.path().join(SECRET_FILE))?;
         let mut ports = PortBlock::take()?;
         let mut nodes = Vec::new();
         for n in 1..=self.frontends {
@@ -118,18 +121,24 @@ impl Builder {
             "fe" => {
                 table.insert("host".into(), text("127.0.0.1"));
                 table.insert("meta_dir".into(), text(&data));
+                let key = repos.with_file_name("metadata.key").display().to_string();
+                table.insert("metadata_key_file".into(), text(&key));
                 table.insert("mysql_listen".into(), text(&node.mysql));
                 table.insert("grpc_listen".into(), text(&node.grpc));
             }
             "be" => {
+                table.insert("metrics_public".into(), true.into());
                 table.insert("data_dirs".into(), vec![text(&data)].into());
                 table.insert("grpc_listen".into(), text(&node.grpc));
             }
             _ => {
+                table.insert("metrics_public".into(), true.into());
                 table.insert("listen".into(), text(&node.grpc));
             }
         }
         table.insert("http_listen".into(), text(&node.http));
+        let secret = repos.with_file_name(SECRET_FILE);
+        table.insert("cluster_secret_file".into(), text(&secret.display().to_string()));
         table.insert("local_roots".into(), vec![text(&repos.display().to_string())].into());
         for (prefix, extra) in self.extra.iter().filter(|(prefix, _)| node.name.starts_with(prefix.as_str())) {
             let _ = prefix;
@@ -137,6 +146,14 @@ impl Builder {
         }
         Ok(toml::to_string(&table)?)
     }
+}
+
+/// What the processes of the cluster share, for them alone.
+fn write_secret(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let unique = path.display().to_string().bytes().fold(0_u64, |seen, byte| seen.wrapping_mul(31) + u64::from(byte));
+    Ok(std::io::Write::write_all(&mut file, format!("test-secret-{unique:032x}").as_bytes())?)
 }
 
 /// A running cluster; everything ends and vanishes when it is dropped.

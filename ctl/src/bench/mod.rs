@@ -92,6 +92,7 @@ async fn measure(args: &BenchArgs, home: &Home, state: &State) -> Result<Figures
     let files = Files::find(&data)?;
     let mut figures = Figures { bytes: files.bytes, files: files.paths.len(), ..Figures::default() };
     let broker = state.of_role(Role::Broker).next().map(|node| node.addresses.grpc.clone()).unwrap_or_default();
+    coffer_proto::secret::load(&home.secret())?;
     figures.sink = sink::measure(&broker, &files, args.streams).await?;
     tour::ensure_repository(&mut session, &place, "bench_repo").await?;
     for round in 1..=args.rounds {

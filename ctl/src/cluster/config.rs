@@ -21,6 +21,7 @@ pub(crate) fn render(
         Role::Frontend => {
             set("host", "127.0.0.1".into());
             set("meta_dir", data.into());
+            set("metadata_key_file", text(&home.metadata_key())?.into());
             set("mysql_listen", addresses.mysql.clone().unwrap_or_default().into());
             set("http_listen", addresses.http.clone().into());
             set("grpc_listen", addresses.grpc.clone().into());
@@ -41,6 +42,7 @@ pub(crate) fn render(
             }
         }
     }
+    set("cluster_secret_file", text(&home.secret())?.into());
     let roots = local_roots.iter().map(|root| text(root).map(Value::from)).collect::<Result<Vec<_>>>()?;
     set("local_roots", roots.into());
     let body = toml::to_string(&table).map_err(|error| Error::bug(format!("configuration: {error}")))?;
@@ -68,7 +70,7 @@ mod tests {
         };
         let render = |role| rendered(role, Some("h:3"));
         let first = render(Role::Frontend);
-        assert!(first.contains("meta_dir = \"/c/fe-1\"\nmysql_listen = \"h:1\"") && !first.contains("helper"));
+        assert!(first.contains("meta_dir = \"/c/fe-1\"\nmetadata_key_file = \"/c/metadata.key\"\nmysql_listen = \"h:1\"") && !first.contains("helper"));
         assert!(rendered(Role::Frontend, Some("h:9")).contains("helper = \"h:9\""));
         assert!(render(Role::Backend).contains("data_dirs = [\"/c/be-1\"]\ngrpc_listen = \"h:3\""));
         assert!(render(Role::Broker).contains("listen = \"h:3\"\nlocal_roots = [\"/c/repos\"]"));

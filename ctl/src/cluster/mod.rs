@@ -63,6 +63,9 @@ pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, Sta
         fsx::create_dir(dir)?;
     }
     let _lock = home.lock()?;
+    if !home.secret().exists() {
+        crate::secret::make(&home.secret())?;
+    }
     for node in &state.processes {
         fsx::create_dir(&home.data(&node.name))?;
         let helper = state.of_role(Role::Frontend).next().map(|first| first.addresses.grpc.as_str());
@@ -119,6 +122,8 @@ fn purge(home: &Home, state: &State) -> Result<()> {
     for path in made.chain(state.processes.iter().map(|node| home.data(&node.name))) {
         fsx::remove(&path)?;
     }
+    fsx::remove(&home.secret())?;
+    fsx::remove(&home.metadata_key())?;
     fsx::remove(&dir.join("cluster.lock"))?;
     fsx::remove(&dir.join("cluster.json"))?;
     // The directory itself goes when nothing else is in it.

@@ -155,6 +155,16 @@ impl Home {
         self.dir.join("repos")
     }
 
+    /// The secret that the processes share.
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.dir.join("cluster.secret")
+    }
+
+    /// The key of secrets in the metadata, for all frontends.
+    pub(crate) fn metadata_key(&self) -> PathBuf {
+        self.dir.join("metadata.key")
+    }
+
     /// A node's configuration file.
     pub(crate) fn config(&self, node: &str) -> PathBuf {
         self.dir.join("conf").join(format!("{node}.toml"))

@@ -8,6 +8,7 @@ use super::tasks::Tasks;
 use crate::catalog::cluster::{Access, Repository};
 use crate::config::Config;
 use crate::meta::state::State;
+use crate::vault::Vault;
 use coffer_proto::ids::{BackendId, TransactionId};
 use coffer_proto::v1;
 use coffer_stdx::time::now_ms;
@@ -44,6 +45,8 @@ pub(super) struct Hub {
     pub(super) brokers: Brokers,
     pub(super) rates: Rates,
     pub(super) health: Health,
+    /// Opens the secrets of repositories.
+    pub(super) vault: Vault,
     pub(super) events: broadcast::Sender<Event>,
     /// Backends that the leader says live, while another frontend leads.
     pub(super) remote: RwLock<Vec<v1::BackendAddress>>,
@@ -53,8 +56,10 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) fn new(config: Arc<Config>) -> Hub {
+        let vault = Vault::at(config.metadata_key_path());
         Hub {
             config,
+            vault,
             registry: Registry::default(),
             tasks: Tasks::default(),
             brokers: Brokers::default(),

@@ -36,6 +36,7 @@ use crate::catalog::table::Tablet;
 use crate::config::Config;
 use crate::meta::state::State;
 use crate::raft::Meta;
+use crate::vault::Vault;
 use coffer_proto::ids::{BackendId, RepositoryId, TabletId};
 use coffer_proto::v1;
 use coffer_stdx::shutdown::Shutdown;
@@ -161,8 +162,14 @@ impl Backends {
         (near, turn): (&str, u64),
     ) -> Result<v1::StorageSpec> {
         let mut spec = storage::spec(&self.hub.brokers, &state.brokers, repository, (near, turn))?;
+        spec.properties = self.hub.vault.open(&repository.properties)?.into_iter().collect();
         spec.limit = self.hub.limit(state, repository);
         Ok(spec)
+    }
+
+    /// Seals and opens the secrets of repositories.
+    pub fn vault(&self) -> &Vault {
+        &self.hub.vault
     }
 
     /// Why a repository did not answer when it was last looked at, if it did not.

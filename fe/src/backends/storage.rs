@@ -19,18 +19,14 @@ fn rank(brokers: &Brokers, name: &str, address: &str, near: &str) -> Option<(u8,
     Some((tried, u8::from(host != near)))
 }
 
-/// `near`: the host of who will use it; `turn`: brokers that are as good as each other take turns.
+/// Without properties, which the caller opens. `near`: the host of who will use it; `turn`: brokers that are as good as each other take turns.
 pub(super) fn spec(
     brokers: &Brokers,
     groups: &BTreeMap<String, BrokerGroup>,
     repository: &Repository,
     (near, turn): (&str, u64),
 ) -> Result<StorageSpec> {
-    let mut spec = StorageSpec {
-        location: repository.location.clone(),
-        properties: repository.properties.clone().into_iter().collect(),
-        ..StorageSpec::default()
-    };
+    let mut spec = StorageSpec { location: repository.location.clone(), ..StorageSpec::default() };
     let Access::Broker(name) = &repository.access else { return Ok(spec) };
     let group = groups.get(name).ok_or_else(|| error::unknown_broker(name))?;
     let ranked = group.addresses.iter().filter_map(|address| Some((rank(brokers, name, address, near)?, address)));
@@ -95,7 +91,6 @@ mod tests {
         assert_eq!(found.brokers, ["near:1", "far:1", "new:1"]);
         let firsts = [0, 1, 2].map(|turn| spec(&brokers, &groups, &repository(access.clone()), ("", turn)).unwrap());
         assert_eq!(firsts.map(|spec| spec.brokers[0].clone()), ["far:1", "near:1", "far:1"]);
-        assert_eq!(found.properties["k"], "v");
         brokers.pinged("b", "near:1", Ok(reply(3)));
         let busy = spec(&brokers, &groups, &repository(access), ("near", 0)).unwrap();
         assert_eq!(busy.brokers, ["far:1", "near:1", "new:1"]);

@@ -14,6 +14,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::put;
+use coffer_proto::tls::http_scheme;
 use coffer_stdx::secret::Secret;
 use coffer_stdx::{Error, Result};
 use std::fmt::Write;
@@ -54,7 +55,8 @@ async fn redirect(
 }
 
 fn location(user: &str, password: &Secret, backend: &str, path: &str) -> Result<HeaderValue> {
-    let address = format!("http://{}:{}@{backend}{path}", escaped(user), escaped(password.reveal()));
+    let (scheme, user, password) = (http_scheme(), escaped(user), escaped(password.reveal()));
+    let address = format!("{scheme}://{user}:{password}@{backend}{path}");
     HeaderValue::from_str(&address)
         .map_err(|_| Error::invalid("the path of the load has characters that no address has"))
 }

@@ -42,6 +42,8 @@ impl Server {
         let options = ServerOptions {
             version: variables::SERVER_VERSION.to_owned(),
             idle_timeout: Duration::from_secs(context.config.wait_timeout_s),
+            tls: coffer_proto::tls::mysql(),
+            tls_required: context.config.tls.mysql_required,
             started: Instant::now(),
             ..ServerOptions::default()
         };

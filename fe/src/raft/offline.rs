@@ -139,7 +139,7 @@ pub fn import(dir: &Path, image_file: &Path, address: &str) -> Result<Offline> {
     let lock_file = lock(dir)?;
     let taken = std::fs::read_dir(dir).context(|| format!("list {}", dir.display()))?;
     let taken: Vec<String> = taken.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    if let Some(name) = taken.iter().find(|name| *name != "lock") {
+    if let Some(name) = taken.iter().find(|name| !["lock", "metadata.key"].contains(&name.as_str())) {
         return Err(Error::already_exists(format!(
             "{} is not empty (it has {name}): an image is imported into a new directory",
             dir.display()

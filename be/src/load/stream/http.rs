@@ -82,7 +82,7 @@ fn credentials(headers: &HeaderMap) -> Result<Credentials> {
 
 fn base_url(headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!("http://{host}")
+    format!("{}://{host}", coffer_proto::tls::http_scheme())
 }
 
 async fn error_log(State(deps): State<StreamDeps>, Query(query): Query<HashMap<String, String>>) -> Response {

@@ -3,7 +3,8 @@
 //! Creating proves first, along the way that jobs will take, that the location can be written, read and deleted from; only
 //! then is the repository known. A crash in between leaves an empty repository at the location, to which the next CREATE
 //! attaches. READ ONLY attaches to a repository that exists and writes nothing. Altering proves the same with the new
-//! properties, unless it changes nothing that the storage sees. Dropping forgets; what is at the location stays.
+//! properties, unless it changes nothing that the storage sees. Dropping forgets; what is at the location stays. Secrets are
+//! sealed before they go into the log.
 
 use super::properties::{REMOTE_NAME, limits, refuse_removal};
 use super::{store, target, within};
@@ -47,7 +48,7 @@ pub async fn create(context: &Context, statement: CreateRepository) -> Result<An
         read_only: wanted.read_only,
         access: wanted.access,
         location: wanted.location,
-        properties: wanted.properties,
+        properties: context.backends.vault().seal(&wanted.properties)?,
         now_ms: wanted.created_ms,
         limits: wanted.limits,
     };
@@ -99,8 +100,17 @@ fn choose(name: &str, found: &[String]) -> Result<String> {
     }
 }
 
-/// Without a broker the statement names the kind of storage, and the location must be of that kind.
+/// No location holds a password. Without a broker the statement names the kind of storage, and the location must be of
+/// that kind.
 fn check_location(access: &Access, location: &str) -> Result<()> {
+    // Locations show everywhere: the error does not repeat this one.
+    let authority = location.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
+    if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        return Err(Error::invalid(
+            "the location of a repository must not hold a password (scheme://user:password@...): locations are shown; give \
+             credentials as properties, which are not",
+        ));
+    }
     let scheme = location.split_once("://").map_or("file", |(scheme, _)| scheme);
     let (kind, schemes): (&str, &[&str]) = match access {
         Access::Broker(_) => return Ok(()),
@@ -147,6 +157,7 @@ pub async fn alter(context: &Context, name: &str, properties: Properties) -> Res
         let proven = within("it", prove_again(context, &altered)).await;
         proven.context(|| format!("Repository ping failed with new properties: {}", target(&altered)))?;
     }
+    let properties = context.backends.vault().seal(&properties)?;
     let change = AlteredRepository { repository: repository.id, properties, limits };
     context.meta.propose(Command::AlterRepository(change)).await?;
     Ok(Answer::ok())
@@ -208,6 +219,18 @@ mod tests {
         assert_eq!(found.properties.keys().collect::<Vec<_>>(), ["k"]);
         let (plain, given) = wanted(create(RepositoryAccess::Local, "/r", &[])).unwrap();
         assert_eq!((plain.limits, plain.remote_name.as_str(), given), (None, "r", None));
+    }
+
+    #[test]
+    fn no_location_holds_a_password() {
+        let access = Access::Broker("b".to_owned());
+        for location in ["s3://u:hunter2@b/p", "hdfs://u:hunter2@x@nn:1/d"] {
+            let error = check_location(&access, location).unwrap_err();
+            assert!(error.message().contains("properties") && !error.message().contains("hunter2"), "{error}");
+        }
+        for location in ["hdfs://nn:8020/d@e:f", "hdfs://user@nn:8020/d", "s3://b/p"] {
+            assert_eq!(check_location(&access, location), Ok(()), "{location}");
+        }
     }
 
     #[test]
