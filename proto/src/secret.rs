@@ -10,7 +10,6 @@
 //! `trust_network` says that the network keeps strangers out. With both, requests carry the token but those without one are
 //! served: so a running cluster gets a secret one process after the other.
 
-use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -95,15 +94,30 @@ fn keep(secret: String, lenient: bool) -> Result<()> {
 
 fn read(path: &Path) -> Result<String> {
     let shown = path.display();
-    let seen = std::fs::metadata(path).context(|| format!("cluster secret {shown} (option cluster_secret_file)"))?;
+    let failed = |error: std::io::Error| Error::invalid(unreadable(path, &error));
+    let seen = std::fs::metadata(path).map_err(failed)?;
     if seen.permissions().mode() & 0o077 != 0 {
         return Err(Error::invalid(format!("cluster secret {shown}: others can read it; chmod 600 {shown}")));
     }
     if seen.len() > MAX_FILE_BYTES {
         return Err(Error::invalid(format!("cluster secret {shown}: more than {MAX_FILE_BYTES} bytes")));
     }
-    let text = std::fs::read_to_string(path).context(|| format!("cluster secret {shown}"))?;
+    let text = std::fs::read_to_string(path).map_err(failed)?;
     checked(text.trim()).map_err(|error| Error::invalid(format!("cluster secret {shown}: {error}")))
+}
+
+/// What is to be done about a secret that cannot be read.
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    let shown = path.display();
+    let advice = match error.kind() {
+        std::io::ErrorKind::NotFound => format!(
+            "; make it once with `cofferctl secret new --to {shown}` and copy it to every machine of the cluster, mode 600, \
+             owned by the user that this process runs as"
+        ),
+        std::io::ErrorKind::PermissionDenied => "; it must belong to the user that this process runs as".to_owned(),
+        _ => String::new(),
+    };
+    format!("cluster secret {shown} (option cluster_secret_file): {error}{advice}")
 }
 
 fn checked(text: &str) -> std::result::Result<String, String> {
@@ -180,6 +194,7 @@ fn same(given: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffer_stdx::ErrorKind;
 
     fn write(path: &Path, text: &str, mode: u32) {
         std::fs::write(path, text).unwrap();
@@ -201,7 +216,10 @@ mod tests {
             let error = read(&path).unwrap_err();
             assert!(error.message().contains(says) && !error.message().contains(text), "{error}");
         }
-        assert!(read(&dir.path().join("none")).unwrap_err().message().contains("cluster_secret_file"));
+        let none = read(&dir.path().join("none")).unwrap_err();
+        assert!(none.kind() == ErrorKind::Invalid && none.message().contains("cofferctl secret new --to"), "{none}");
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        assert!(unreadable(&path, &denied).contains("must belong to the user"));
         write(&path, &format!("{long}\n"), 0o600);
         assert_eq!(read(&path).unwrap(), long);
         let token = metrics_token_of(&path).unwrap();
