@@ -1,4 +1,5 @@
-//! `cofferctl secret`: the secret that the processes of a cluster share, and what is derived from it.
+//! `cofferctl secret`: the secret that the processes of a cluster share, and what is derived from it. What `new` makes is also
+//! good as a line of `metadata.key`.
 
 use crate::cli::SecretCommand;
 use crate::screen;
@@ -63,6 +64,9 @@ mod tests {
         make(&other).unwrap();
         assert_ne!(std::fs::read(&one).unwrap(), std::fs::read(&other).unwrap());
         assert_eq!(std::fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = std::fs::read_to_string(&one).unwrap();
+        let hexadecimal = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(hexadecimal, "it is good as a line of a frontend's metadata.key, too");
         assert_eq!(coffer_proto::secret::metrics_token_of(&one).unwrap().len(), 64);
         assert!(make(&one).unwrap_err().message().contains("left as it is"));
     }

@@ -8,7 +8,7 @@ use crate::backends::Backends;
 use crate::error::{Error, Result};
 use crate::meta::command::{AlteredRepository, Command};
 use crate::meta::state::State;
-use crate::raft::Meta;
+use crate::raft::{FIRST_NODE, Meta, NodeId};
 use crate::vault::{Vault, is_plain_secret};
 use coffer_stdx::shutdown::Shutdown;
 use std::time::Duration;
@@ -16,15 +16,19 @@ use std::time::Duration;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Read the key, or make one where there is none and nothing that needs another.
+/// Read the key. Where there is none, and nothing that needs one, the frontend that began the cluster makes it, or one that
+/// is alone; others wait for a copy of it, so that a cluster has one key.
 pub fn begin(meta: &Meta, vault: &Vault) -> Result<()> {
-    if vault.load()? || !meta.leadership().borrow().leading {
+    if vault.load()? || !meta.leadership().borrow().leading || lacks_a_key(meta, vault) {
         return Ok(());
     }
-    if lacks_a_key(meta, vault) {
-        return Ok(());
-    }
-    vault.create()
+    let frontends = meta.view(|state| state.frontends.len());
+    if makes_a_key(meta.node_id(), frontends) { vault.create() } else { Ok(()) }
+}
+
+/// Whether a frontend makes a key by itself when it leads and finds none.
+fn makes_a_key(node: NodeId, frontends: usize) -> bool {
+    node == FIRST_NODE || frontends <= 1
 }
 
 /// Whether something is sealed with a key that is not here.
@@ -57,10 +61,8 @@ async fn look(meta: &Meta, vault: &Vault) -> Result<()> {
         lacks = !vault.load()? || lacks_a_key(meta, vault);
     }
     if lacks {
-        let file = vault.path().display();
-        let text =
-            format!("the metadata holds sealed secrets whose key is not here: copy {file} from a frontend that has it");
-        return Err(Error::not_found(text));
+        let advice = vault.advice();
+        return Err(Error::not_found(format!("the metadata holds sealed secrets whose key is not here: {advice}")));
     }
     seal_what_is_plain(meta, vault).await
 }
@@ -73,7 +75,8 @@ async fn seal_what_is_plain(meta: &Meta, vault: &Vault) -> Result<()> {
         begin(meta, vault)?;
     }
     if !vault.is_ready() {
-        return Ok(());
+        let advice = vault.advice();
+        return Err(Error::not_found(format!("there is no key for secrets in the metadata here: {advice}")));
     }
     for change in meta.view(plain) {
         let properties = vault.seal(&change.properties)?;
@@ -119,17 +122,24 @@ mod tests {
         };
         meta.propose(Command::CreateRepository(new)).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let vault = Vault::at(dir.path().join("metadata.key"));
+        let [kept, other] = ["metadata.key", "other.key"].map(|name| dir.path().join(name));
+        let vault = Vault::at(kept.clone());
         assert_eq!(meta.view(plain).len(), 1);
         seal_what_is_plain(&meta, &vault).await.unwrap();
         let now = meta.view(|state| state.find_repository("r").unwrap().clone());
         assert!(meta.view(plain).is_empty() && now.limits.is_none());
         assert_eq!((now.properties["s3.region"].as_str(), vault.open(&now.properties).unwrap()), ("x", properties));
-        let lost = Vault::at(dir.path().join("other.key"));
+        let lost = Vault::at(other.clone());
         let told = look(&meta, &lost).await.unwrap_err();
         assert!(!lost.is_ready() && told.message().contains("other.key"), "a new key would open nothing: {told}");
-        std::fs::copy(vault.path(), lost.path()).unwrap();
+        std::fs::copy(kept, other).unwrap();
         look(&meta, &lost).await.unwrap();
         assert!(lost.is_ready(), "a key that is copied is read");
+    }
+
+    #[test]
+    fn a_cluster_has_one_key_whoever_leads_first() {
+        assert!(makes_a_key(FIRST_NODE, 1) && makes_a_key(FIRST_NODE, 3) && makes_a_key(4, 1));
+        assert!(!makes_a_key(2, 3), "it waits for a copy");
     }
 }

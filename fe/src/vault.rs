@@ -69,11 +69,6 @@ impl Vault {
         Vault { path, keys: RwLock::default() }
     }
 
-    /// Where they lie.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Read the file; false when there is none.
     pub fn load(&self) -> Result<bool> {
         let shown = self.path.display();
@@ -93,34 +88,27 @@ impl Vault {
         Ok(true)
     }
 
-    /// Make a key, for a cluster that has none.
+    /// Make a key, durably, for a cluster that has none.
     pub fn create(&self) -> Result<()> {
         let mut bytes = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut bytes).map_err(|_| Error::unavailable("the system gives no random bytes"))?;
-        self.learn(&[bytes])?;
-        tracing::info!(file = %self.path.display(), "made a key for secrets in the metadata; keep a copy of it");
-        Ok(())
-    }
-
-    /// Take in keys of other frontends, durably; those that are known stay as they are.
-    pub fn learn(&self, found: &[[u8; KEY_BYTES]]) -> Result<()> {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let mut all = keys.clone();
-        for key in found.iter().map(|bytes| Key::new(*bytes)) {
-            if !all.contains(&key) && all.len() < MAX_KEYS {
-                all.push(key);
-            }
-        }
-        if all != *keys {
-            write(&self.path, &all)?;
-            *keys = all;
+        if keys.is_empty() {
+            let key = Key::new(bytes);
+            write(&self.path, &key)?;
+            keys.push(key);
+            tracing::info!(file = %self.path.display(), "made a key for secrets in the metadata; keep a copy of it");
         }
         Ok(())
     }
 
-    /// All keys, the one that seals first; for other frontends.
-    pub fn reveal(&self) -> Vec<[u8; KEY_BYTES]> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).iter().map(|key| key.bytes).collect()
+    /// Where the missing key comes from.
+    pub fn advice(&self) -> String {
+        format!(
+            "copy {} from a frontend that has it (mode 600, owned by the user of the process), adding its lines where the file is \
+             there already; it is read at once",
+            self.path.display()
+        )
     }
 
     /// Whether there is a key to seal with.
@@ -160,9 +148,9 @@ impl Vault {
         let key = self.keys.read().unwrap_or_else(PoisonError::into_inner).first().cloned();
         let key = key.ok_or_else(|| {
             Error::unavailable(format!(
-                "this frontend has no key for secrets in the metadata: copy {} from a frontend that has it (mode 600); it is read \
-                 at once",
-                self.path.display()
+                "the leading frontend has no key for secrets in the metadata: {}. If no frontend has one: `cofferctl secret new --to \
+                 FILE` makes it",
+                self.advice()
             ))
         })?;
         Ok(format!(
@@ -178,9 +166,9 @@ impl Vault {
         let key = self.keys.read().unwrap_or_else(PoisonError::into_inner).iter().find(|key| key.id == id).cloned();
         let key = key.ok_or_else(|| {
             Error::unavailable(format!(
-                "property {name} of a repository is sealed with metadata key {id}, which this frontend does not have: copy {} from a \
-                 frontend that has it (mode 600; it is read at once), or give the property again with ALTER REPOSITORY",
-                self.path.display()
+                "property {name} of a repository is sealed with metadata key {id}, which this frontend does not have: {}. If it is \
+                 lost, give the property again with ALTER REPOSITORY",
+                self.advice()
             ))
         })?;
         let bytes = STANDARD.decode(encoded).map_err(|_| damaged())?;
@@ -199,7 +187,7 @@ fn id_of(value: &str) -> Option<&str> {
 }
 
 /// Nonce and sealed bytes, bound to `about`.
-pub fn seal_bytes(key: &[u8; KEY_BYTES], about: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
+fn seal_bytes(key: &[u8; KEY_BYTES], about: &[u8], plain: &[u8]) -> Result<Vec<u8>> {
     let mut nonce = [0; NONCE_LEN];
     SystemRandom::new().fill(&mut nonce).map_err(|_| Error::unavailable("the system gives no random bytes"))?;
     let mut sealed = plain.to_vec();
@@ -211,7 +199,7 @@ pub fn seal_bytes(key: &[u8; KEY_BYTES], about: &[u8], plain: &[u8]) -> Result<V
 }
 
 /// What [`seal_bytes`] sealed; `None` when it is not that, or the key or `about` is another.
-pub fn open_bytes(key: &[u8; KEY_BYTES], about: &[u8], sealed: Vec<u8>) -> Option<Vec<u8>> {
+fn open_bytes(key: &[u8; KEY_BYTES], about: &[u8], sealed: Vec<u8>) -> Option<Vec<u8>> {
     let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
     let mut rest = rest.to_vec();
     let cipher = Key::new(*key).cipher().ok()?;
@@ -226,10 +214,9 @@ fn parse(text: &str) -> Option<Vec<Key>> {
     keys.filter(|keys| !keys.is_empty())
 }
 
-fn write(path: &Path, keys: &[Key]) -> Result<()> {
-    let lines = keys.iter().map(|key| format!("{}\n", blake3::Hash::from_bytes(key.bytes).to_hex()));
-    let text: String =
-        std::iter::once("# Opens the secrets in the metadata. Keep a copy.\n".to_owned()).chain(lines).collect();
+fn write(path: &Path, key: &Key) -> Result<()> {
+    let line = blake3::Hash::from_bytes(key.bytes).to_hex();
+    let text = format!("# Opens the secrets in the metadata. Keep a copy.\n{line}\n");
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}", fsx::TMP_SUFFIX));
     let aside = PathBuf::from(aside);
@@ -266,7 +253,10 @@ mod tests {
         assert_eq!(vault.open(&plain).unwrap(), plain, "from before there was a key");
         let again = Vault::at(vault.path.clone());
         assert!(again.load().unwrap() && again.open(&sealed).unwrap() == plain);
-        assert!(!format!("{vault:?}").contains(&blake3::Hash::from_bytes(vault.reveal()[0]).to_hex()[..]));
+        let text = std::fs::read_to_string(&vault.path).unwrap();
+        assert!(!format!("{vault:?}").contains(text.lines().last().unwrap()));
+        vault.create().unwrap();
+        assert_eq!(std::fs::read_to_string(&vault.path).unwrap(), text, "a key is made once");
     }
 
     #[test]
@@ -287,12 +277,12 @@ mod tests {
         }
         let cut = properties(&[("token", &format!("{}{}", &text[..18], "AAAA"))]);
         assert_eq!(one.open(&cut).unwrap_err().kind(), ErrorKind::Corrupt);
-        other.learn(&one.reveal()).unwrap();
+        let both = [&other, &one].map(|vault| std::fs::read_to_string(&vault.path).unwrap()).concat();
+        std::fs::write(&other.path, both).unwrap();
+        assert!(other.load().unwrap() && !other.lacks_key_of(&sealed));
         assert_eq!(other.open(&sealed).unwrap(), properties(&[("token", "hunter2")]));
-        assert_eq!(other.reveal().len(), 2);
-        let again = Vault::at(other.path.clone());
-        again.load().unwrap();
-        assert_eq!(again.reveal(), other.reveal());
+        let own = other.seal(&properties(&[("token", "hunter3")])).unwrap();
+        assert!(one.lacks_key_of(&own), "the first key of a file seals");
     }
 
     #[test]

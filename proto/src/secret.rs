@@ -1,9 +1,8 @@
 //! The secret that the processes of one cluster share, so that a stranger who reaches a port gets nothing.
 //!
-//! The secret itself never leaves the process. Three things are derived from it, none of which tells the secret or another
-//! one: a token that every gRPC request carries in the one header that a channel sets by itself, the user agent; a token
-//! that `/metrics` of backends and brokers takes (`Authorization: Bearer`); and a key for what must not be read on its way.
-//! Every service refuses requests without the first one before they are read. It proves who calls, it does not hide what is
+//! The secret itself never leaves the process. Two things are derived from it, which tell neither the secret nor each other: a
+//! token that every gRPC request carries in the one header that a channel sets by itself, the user agent; and a token that
+//! `/metrics` takes (`Authorization: Bearer`). Every service refuses requests without the first one before they are read. It proves who calls, it does not hide what is
 //! said: that takes TLS ([`tls`](crate::tls)).
 //!
 //! A process without a secret and without TLS between the processes listens on loopback only, unless the option
@@ -25,7 +24,6 @@ const MAX_FILE_BYTES: u64 = 4 << 10;
 const PREFIX: &str = "coffer/";
 const CALLS: &str = "coffer 2026-11 token of calls between processes";
 const METRICS: &str = "coffer 2026-11 token of metrics pages";
-const TRANSIT: &str = "coffer 2026-11 key of what must not be read on its way";
 
 static KEYS: OnceLock<Keys> = OnceLock::new();
 
@@ -33,16 +31,15 @@ static KEYS: OnceLock<Keys> = OnceLock::new();
 struct Keys {
     calls: String,
     metrics: String,
-    transit: [u8; 32],
     /// Whether requests without the token are served as well.
     lenient: bool,
 }
 
 impl Keys {
     fn of(secret: &str, lenient: bool) -> Keys {
-        let derived = |purpose: &str| blake3::derive_key(purpose, secret.as_bytes());
-        let token = |purpose: &str| blake3::Hash::from_bytes(derived(purpose)).to_hex().to_string();
-        Keys { calls: token(CALLS), metrics: token(METRICS), transit: derived(TRANSIT), lenient }
+        let derived = |purpose: &str| blake3::Hash::from_bytes(blake3::derive_key(purpose, secret.as_bytes()));
+        let token = |purpose: &str| derived(purpose).to_hex().to_string();
+        Keys { calls: token(CALLS), metrics: token(METRICS), lenient }
     }
 }
 
@@ -136,11 +133,6 @@ fn is_loopback(listen: &str) -> bool {
 /// What a channel says of itself.
 pub(crate) fn user_agent() -> Option<String> {
     KEYS.get().map(|keys| format!("{PREFIX}{}", keys.calls))
-}
-
-/// The key for what goes to another process of this cluster and must not be read on its way; `None` without a secret.
-pub fn transit_key() -> Option<[u8; 32]> {
-    KEYS.get().map(|keys| keys.transit)
 }
 
 /// Whether this process has a secret.
@@ -239,9 +231,7 @@ mod tests {
             assert!(error.message().contains(listen) && error.message().contains("cofferctl secret new"), "{error}");
             assert_eq!((none(true, false, listen), none(false, true, listen)), (Ok(()), Ok(())));
         }
-        assert!(
-            user_agent().is_none() && transit_key().is_none() && !is_known() && !is_metrics_token(Some("Bearer x"))
-        );
+        assert!(user_agent().is_none() && !is_known() && !is_metrics_token(Some("Bearer x")));
     }
 
     #[test]

@@ -70,7 +70,10 @@ mod tests {
         };
         let render = |role| rendered(role, Some("h:3"));
         let first = render(Role::Frontend);
-        assert!(first.contains("meta_dir = \"/c/fe-1\"\nmetadata_key_file = \"/c/metadata.key\"\nmysql_listen = \"h:1\"") && !first.contains("helper"));
+        assert!(
+            first.contains("meta_dir = \"/c/fe-1\"\nmetadata_key_file = \"/c/metadata.key\"\nmysql_listen = \"h:1\"")
+                && !first.contains("helper")
+        );
         assert!(rendered(Role::Frontend, Some("h:9")).contains("helper = \"h:9\""));
         assert!(render(Role::Backend).contains("data_dirs = [\"/c/be-1\"]\ngrpc_listen = \"h:3\""));
         assert!(render(Role::Broker).contains("listen = \"h:3\"\nlocal_roots = [\"/c/repos\"]"));

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
 /// The id of the first frontend of a cluster.
-const FIRST_NODE: NodeId = 1;
+pub const FIRST_NODE: NodeId = 1;
 
 /// An opened metadata directory; dropping it lets another process in.
 pub(super) struct Home {

@@ -32,6 +32,7 @@ mod types;
 
 pub use figures::{Figures, SnapshotFigures};
 pub use handle::{Leader, Meta};
+pub use home::FIRST_NODE;
 pub use leadership::Leadership;
 pub use opening::Opening;
 pub use peers::Peers;
