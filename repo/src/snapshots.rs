@@ -173,6 +173,16 @@ impl Repository {
         }
     }
 
+    /// The objects in the folder of a label that are this snapshot's: paths and sizes, in order. One listing.
+    pub async fn objects(&self, snapshot: &SnapshotId) -> Result<Vec<(String, u64)>> {
+        let folder = self.folder(snapshot.label()).await?;
+        let ours = folder.into_iter().filter(|(object, _)| object.timestamp == snapshot.timestamp());
+        let path = |object: &SnapshotObject| self.layout.snapshot_object(snapshot.label(), &object.name());
+        let mut found: Vec<(String, u64)> = ours.map(|(object, bytes)| (path(&object), bytes)).collect();
+        found.sort();
+        Ok(found)
+    }
+
     /// The catalog objects of a snapshot.
     pub async fn read_meta(&self, info: &SnapshotInfo) -> Result<SnapshotMeta> {
         let name = &info.meta.name;

@@ -74,6 +74,17 @@ async fn a_backup_takes_what_it_names() -> Outcome {
     let json: serde_json::Value = serde_json::from_str(row.get("Details"))?;
     assert_eq!(json["olap_table_list"][0]["partition_names"], serde_json::json!(["p1"]));
     assert_eq!((json["content"].as_str(), json["name"].as_str()), (Some("ALL"), Some("part")));
+    // Down to the files, all of which are there.
+    let root = cluster.repos().join("r").join(json["directory"]["root"].as_str().unwrap_or_default());
+    let objects = json["directory"]["objects"].as_array().expect("objects");
+    let paths: Vec<PathBuf> = objects.iter().map(|one| root.join(one["path"].as_str().unwrap_or_default())).collect();
+    assert!(paths.len() >= 4 && paths.iter().all(|path| path.is_file()), "{paths:?}");
+    let tables = json["directory"]["tables"].as_array().expect("tables");
+    let names: Vec<_> = tables.iter().map(|table| table["name"].as_str().unwrap_or_default()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let file = &tables[0]["partitions"][0]["tablets"][0]["files"][0];
+    assert!(file["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{tables:?}");
+    assert!(paths.contains(&root.join(file["pack"].as_str().unwrap_or_default())), "{file}");
     // What excludes nothing is told, and kept.
     sql.run("BACKUP SNAPSHOT d.noted TO r EXCLUDE (b, nothing)").await?;
     let told = warnings(&mut sql).await?;

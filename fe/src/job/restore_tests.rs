@@ -207,6 +207,30 @@ fn the_timeout_ends_the_job_in_every_state_before_the_switch() {
 }
 
 #[test]
+fn a_cancel_in_every_state_before_the_switch_leaves_no_claim_and_the_old_table() {
+    for over in [false, true] {
+        for stop in &STATES[..5] {
+            let mut world = World::restore(over);
+            let before = world.state.databases.clone();
+            world.run_until(|world| world.name() == *stop);
+            let cancel = common::cancel(world.job, &Error::cancelled("user cancelled"), 9);
+            let Some(Action::Propose(command)) = cancel.into_iter().next() else { panic!("{stop}") };
+            crate::meta::apply::apply(&mut world.state, &command).into_result().unwrap();
+            assert_eq!(world.name(), "CANCELLED");
+            world.run();
+            assert_eq!(world.cause().as_deref(), Some("user cancelled"), "{stop}");
+            assert!(world.cleaned());
+            let released = world.begun.iter().filter(|task| matches!(task.key, Key::Release(_))).count();
+            assert_eq!(released, world.health.len(), "{stop}");
+            assert_eq!(world.state.databases, before, "{stop}");
+            let new = job(&world).targets.iter().flat_map(|target| target.table.tablets());
+            let claimed = world.state.claimed_tablets();
+            assert!(new.clone().all(|(_, tablet)| !claimed.contains(&tablet.id)), "{stop}");
+        }
+    }
+}
+
+#[test]
 fn parts_are_bounded_by_tablets_and_by_schemas() {
     let world = World::restore(false);
     let mut job = job(&world).clone();

@@ -1,5 +1,6 @@
 //! BACKUP, CANCEL BACKUP and DROP SNAPSHOT. The statement ends when the job is recorded; the job goes on by itself.
 
+mod directory;
 mod drop;
 mod objects;
 pub mod properties;

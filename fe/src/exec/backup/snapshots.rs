@@ -1,10 +1,11 @@
 //! SHOW SNAPSHOT: what a repository holds.
 
+use super::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
 use crate::exec::repository;
-use coffer_repo::{Content, Inspected, SnapshotId, SnapshotInfo, SnapshotStatus, ViewSummary};
+use coffer_repo::{Content, Inspected, Repository, SnapshotId, SnapshotInfo, SnapshotStatus, ViewSummary};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -21,8 +22,8 @@ pub(in crate::exec) async fn rows(
             (label, None) => Ok(list(open.inspect(label).await?)),
             (Some(label), Some(timestamp)) => {
                 let id = SnapshotId::new(label, timestamp)?;
-                match open.read_info(&id).await {
-                    Ok(info) => details(&id, Ok(&info)),
+                match described(&open, &id).await {
+                    Ok((info, directory)) => details(&id, Ok((&info, directory))),
                     Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
                         details(&id, Err(&error))
                     }
@@ -68,10 +69,18 @@ fn list(found: Vec<Inspected>) -> RowSet {
     set
 }
 
-fn details(id: &SnapshotId, info: std::result::Result<&SnapshotInfo, &Error>) -> Result<RowSet> {
+async fn described(repository: &Repository, id: &SnapshotId) -> Result<(SnapshotInfo, Directory)> {
+    let info = repository.read_info(id).await?;
+    let directory = Directory::read(repository, id, &info).await?;
+    Ok((info, directory))
+}
+
+fn details(id: &SnapshotId, found: std::result::Result<(&SnapshotInfo, Directory), &Error>) -> Result<RowSet> {
     let mut set = RowSet::new(["Snapshot", "Timestamp", "Database", "Details", "Status"]);
-    let (database, details, status) = match info {
-        Ok(info) => (Some(info.database.clone()), Some(details_json(info)?), "OK".to_owned()),
+    let (database, details, status) = match found {
+        Ok((info, directory)) => {
+            (Some(info.database.clone()), Some(details_json(info, Some(directory))?), "OK".to_owned())
+        }
         Err(error) => (None, None, format!("ERROR: Failed to get info: {error}")),
     };
     let (label, timestamp) = (id.label().to_owned(), id.timestamp().to_owned());
@@ -90,6 +99,9 @@ struct Details<'a> {
     view_list: Vec<ListedView<'a>>,
     odbc_table_list: [(); 0],
     odbc_resource_list: [(); 0],
+    /// Down to the files; ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<Directory>,
 }
 
 #[derive(Serialize)]
@@ -104,14 +116,14 @@ struct ListedView<'a> {
     name: &'a str,
 }
 
-/// The Details of a snapshot; RestoreObjs has the same shape.
-pub(in crate::exec) fn details_json(info: &SnapshotInfo) -> Result<String> {
+/// The Details of a snapshot; RestoreObjs has the same shape, without the directory.
+fn details_json(info: &SnapshotInfo, directory: Option<Directory>) -> Result<String> {
     let listed = |table: &'_ coffer_repo::TableSummary| -> (String, Vec<String>) {
         (table.name.clone(), table.partitions.iter().map(|partition| partition.name.clone()).collect())
     };
     let tables: Vec<(String, Vec<String>)> = info.tables.iter().map(listed).collect();
     let views: Vec<&ViewSummary> = info.views.iter().collect();
-    json(info, &tables, &views)
+    write(info, &tables, &views, directory)
 }
 
 /// Details with these tables, partitions and views only.
@@ -119,6 +131,15 @@ pub(in crate::exec) fn json(
     info: &SnapshotInfo,
     tables: &[(String, Vec<String>)],
     views: &[&ViewSummary],
+) -> Result<String> {
+    write(info, tables, views, None)
+}
+
+fn write(
+    info: &SnapshotInfo,
+    tables: &[(String, Vec<String>)],
+    views: &[&ViewSummary],
+    directory: Option<Directory>,
 ) -> Result<String> {
     let listed = |(name, partitions): &'_ (String, Vec<String>)| (name.clone(), partitions.clone());
     let owned: Vec<(String, Vec<String>)> = tables.iter().map(listed).collect();
@@ -137,6 +158,7 @@ pub(in crate::exec) fn json(
         view_list: views.iter().map(|view| ListedView { id: view.id, name: &view.name }).collect(),
         odbc_table_list: [],
         odbc_resource_list: [],
+        directory,
     };
     serde_json::to_string_pretty(&details).map_err(|error| Error::bug(format!("write JSON: {error}")))
 }
