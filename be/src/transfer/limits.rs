@@ -16,5 +16,7 @@ pub(super) const FILES_PER_BATCH: usize = 16_384;
 pub(super) const BYTES_PER_BATCH: u64 = 8 << 30;
 /// Chunks between the network and the disk, per fetch.
 pub(super) const FETCH_QUEUE: usize = 4;
+/// Bytes of a downloaded file after which the disk begins with them, so that little is left for the sync at the end.
+pub(super) const WRITE_BACK_BYTES: u64 = 4 << 20;
 /// Kept free on a disk beyond what a restore needs.
 pub(super) const SPARE_BYTES: u64 = 64 << 20;

@@ -4,12 +4,12 @@
 //! A blob whose BLAKE3 is not the manifest's is Corrupt, by pack and offset; its file is below `.tmp` and goes away.
 
 use crate::task::context::ProgressSink;
-use crate::transfer::limits::FETCH_QUEUE;
+use crate::transfer::limits::{FETCH_QUEUE, WRITE_BACK_BYTES};
 use crate::transfer::plan::{Fetch, Want};
 use bytes::Bytes;
 use coffer_repo::{Checksum, Repository};
 use coffer_stdx::error::Context;
-use coffer_stdx::{Error, Result};
+use coffer_stdx::{Error, Result, fsx};
 use futures::TryStreamExt;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -82,6 +82,8 @@ struct Blob {
     files: Vec<(File, PathBuf)>,
     hasher: blake3::Hasher,
     left: u64,
+    /// Bytes that are on their way to the disk.
+    sent_on: u64,
 }
 
 impl Sink {
@@ -146,7 +148,7 @@ impl Sink {
                 Ok((file, path))
             };
             let files = wants.iter().map(create).collect::<Result<_>>()?;
-            self.open = Some(Blob { wants, files, hasher: blake3::Hasher::new(), left: first.length });
+            self.open = Some(Blob { wants, files, hasher: blake3::Hasher::new(), left: first.length, sent_on: 0 });
             if first.length > 0 {
                 return Ok(());
             }
@@ -177,6 +179,13 @@ impl Blob {
         self.left -= bytes.len() as u64;
         for (file, path) in &mut self.files {
             file.write_all(bytes).context(|| format!("write {}", path.display()))?;
+        }
+        let written = self.wants[0].length - self.left;
+        if written - self.sent_on >= WRITE_BACK_BYTES {
+            for (file, _) in &self.files {
+                fsx::begin_write_back(file, self.sent_on, written - self.sent_on);
+            }
+            self.sent_on = written;
         }
         Ok(())
     }

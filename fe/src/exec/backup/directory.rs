@@ -84,7 +84,8 @@ impl Directory {
         for part in &info.manifests {
             let mut reader = repository.manifest(id, &part.name).await?;
             while let Some(record) = reader.next().await? {
-                let path = |file: &FileRecord| Ok(below(&repository.layout().pack(&file.pack_id()?)));
+                let path =
+                    |file: &FileRecord| -> Result<String> { Ok(below(&repository.layout().pack(&file.pack_id()?))) };
                 let (partition, tablet) = tablet(&record, path)?;
                 packs.extend(tablet.files.iter().map(|file| file.pack.clone()));
                 tablets.entry(partition).or_default().push(tablet);
@@ -104,7 +105,9 @@ fn too_much(info: &SnapshotInfo) -> Option<String> {
 }
 
 fn tablet(record: &TabletRecord, path: impl Fn(&FileRecord) -> Result<String>) -> Result<(u64, Tablet)> {
-    let file = |file: &FileRecord| Ok(File { name: file.name.clone(), bytes: file.length, pack: path(file)? });
+    let file = |file: &FileRecord| -> Result<File> {
+        Ok(File { name: file.name.clone(), bytes: file.length, pack: path(file)? })
+    };
     let files = record.files().map(file).collect::<Result<_>>()?;
     Ok((record.partition_id, Tablet { id: record.tablet_id, rows: record.rows, files }))
 }
@@ -154,8 +157,12 @@ mod tests {
     fn a_tablet_is_listed_with_its_files_below_its_partition() {
         let mut info = info();
         assert_eq!(too_much(&info), None);
-        let file =
-            FileRecord { name: "0.parquet".to_owned(), length: 7, pack: vec![1; 16].into(), ..FileRecord::default() };
+        let file = FileRecord {
+            name: "0.parquet".to_owned(),
+            length: 7,
+            pack: vec![1_u8; 16].into(),
+            ..FileRecord::default()
+        };
         let rowset = RowsetRecord { files: vec![file], ..Default::default() };
         let record =
             TabletRecord { tablet_id: 9, partition_id: 5, rows: 3, rowsets: vec![rowset], ..Default::default() };
