@@ -18,5 +18,7 @@ pub(super) const BYTES_PER_BATCH: u64 = 8 << 30;
 pub(super) const FETCH_QUEUE: usize = 4;
 /// Bytes of a downloaded file after which the disk begins with them, so that little is left for the sync at the end.
 pub(super) const WRITE_BACK_BYTES: u64 = 4 << 20;
+/// The same at the end of a file; smaller ones are left to the sync, which orders them better.
+pub(super) const WRITE_BACK_TAIL_BYTES: u64 = 256 << 10;
 /// Kept free on a disk beyond what a restore needs.
 pub(super) const SPARE_BYTES: u64 = 64 << 20;

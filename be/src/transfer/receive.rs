@@ -4,7 +4,7 @@
 //! A blob whose BLAKE3 is not the manifest's is Corrupt, by pack and offset; its file is below `.tmp` and goes away.
 
 use crate::task::context::ProgressSink;
-use crate::transfer::limits::{FETCH_QUEUE, WRITE_BACK_BYTES};
+use crate::transfer::limits::{FETCH_QUEUE, WRITE_BACK_BYTES, WRITE_BACK_TAIL_BYTES};
 use crate::transfer::plan::{Fetch, Want};
 use bytes::Bytes;
 use coffer_repo::{Checksum, Repository};
@@ -158,7 +158,8 @@ impl Sink {
     }
 
     fn close(&mut self) -> Result<()> {
-        let Some(blob) = self.open.take() else { return Ok(()) };
+        let Some(mut blob) = self.open.take() else { return Ok(()) };
+        blob.send_on(WRITE_BACK_TAIL_BYTES);
         let found = Checksum::finish(&blob.hasher);
         for want in &blob.wants {
             if want.checksum != found {
@@ -180,14 +181,19 @@ impl Blob {
         for (file, path) in &mut self.files {
             file.write_all(bytes).context(|| format!("write {}", path.display()))?;
         }
+        self.send_on(WRITE_BACK_BYTES);
+        Ok(())
+    }
+
+    /// Have the disk begin with what was written, when there is so much.
+    fn send_on(&mut self, at_least: u64) {
         let written = self.wants[0].length - self.left;
-        if written - self.sent_on >= WRITE_BACK_BYTES {
+        if written - self.sent_on >= at_least {
             for (file, _) in &self.files {
                 fsx::begin_write_back(file, self.sent_on, written - self.sent_on);
             }
             self.sent_on = written;
         }
-        Ok(())
     }
 }
 

@@ -145,6 +145,7 @@ mod tests {
             cluster_id: "c".to_owned(),
             content: Content::All,
             tables: vec![TableSummary { id: 4, name: "t".to_owned(), partitions: vec![partition] }],
+            views: Vec::new(),
             meta: MetaRef { name: "m".to_owned(), bytes: 1 },
             manifests: Vec::new(),
             totals: Totals::default(),
