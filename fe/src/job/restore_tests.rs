@@ -223,9 +223,9 @@ fn a_cancel_in_every_state_before_the_switch_leaves_no_claim_and_the_old_table()
             let released = world.begun.iter().filter(|task| matches!(task.key, Key::Release(_))).count();
             assert_eq!(released, world.health.len(), "{stop}");
             assert_eq!(world.state.databases, before, "{stop}");
-            let new = job(&world).targets.iter().flat_map(|target| target.table.tablets());
+            let mut new = job(&world).targets.iter().flat_map(|target| target.table.tablets());
             let claimed = world.state.claimed_tablets();
-            assert!(new.clone().all(|(_, tablet)| !claimed.contains(&tablet.id)), "{stop}");
+            assert!(new.all(|(_, tablet)| !claimed.contains(&tablet.id)), "{stop}");
         }
     }
 }
