@@ -96,6 +96,85 @@ async fn curl_loads_as_users_write_it() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn json_lines_and_arrays_become_rows() -> Outcome {
+    let cluster = with_table().await?;
+    let load = StreamLoad::new(cluster.frontend(), "d", "small").header("format", "json");
+    let lines = "{\"k\": 1, \"v\": \"a|\\n\\u00e9\", \"n\": 1.5}\n\n{\"n\": null, \"K\": 2, \"other\": {\"x\": []}}\n";
+    let answer = load.must_succeed(lines).await?;
+    assert_eq!((&answer["NumberTotalRows"], &answer["NumberLoadedRows"]), (&2.into(), &2.into()), "{answer}");
+    let outer = load.clone().header("strip_outer_array", "true");
+    outer.must_succeed("[\n {\"k\": 3,\n  \"v\": \"],{\"},\n {\"k\": \"4\", \"n\": \"2.25\"}\n]\n").await?;
+    let deep = "{\"data\": [{\"id\": 5, \"tags\": [\"x\", \"y\"]}, {\"id\": 6}]}";
+    let placed = outer
+        .clone()
+        .header("json_root", "$.data")
+        .header("jsonpaths", "[\"$.tags[1]\", \"$.id\"]")
+        .header("columns", "v, k");
+    placed.must_succeed(deep).await?;
+    let rows = cluster.sql().table("SELECT k, v, n FROM d.small ORDER BY k").await?;
+    let wanted = [
+        ["1", "a|\né", "1.50"],
+        ["2", "NULL", "NULL"],
+        ["3", "],{", "NULL"],
+        ["4", "NULL", "2.25"],
+        ["5", "y", "NULL"],
+        ["6", "NULL", "NULL"],
+    ];
+    assert_eq!(rows, wanted);
+
+    // Documents that do not fit are counted and shown as they came.
+    let bad = "{\"k\": 7}\n{\"k\": }\n[]\n{\"v\": \"no key\"}\n";
+    let answer = load.send(bad).await?;
+    assert_eq!((&answer["Status"], &answer["NumberFilteredRows"]), (&"Fail".into(), &3.into()), "{answer}");
+    let answer = load.clone().header("max_filter_ratio", "0.75").send(bad).await?;
+    assert_eq!((&answer["Status"], &answer["NumberLoadedRows"]), (&"Success".into(), &1.into()), "{answer}");
+    let url = answer["ErrorURL"].as_str().unwrap_or_default();
+    let text = reqwest::get(url).await?.text().await?;
+    assert!(text.contains("document 2: not JSON") && text.contains("{\"v\": \"no key\"}"), "{text}");
+    for (header, value, named) in [
+        ("jsonpaths", "$.k", "jsonpaths"),
+        ("json_root", "data", "'data' is no JSON path"),
+        ("fuzzy_parse", "true", "fuzzy_parse"),
+    ] {
+        let answer = load.clone().header(header, value).send("{\"k\": 8}\n").await?;
+        let message = answer["Message"].as_str().unwrap_or_default();
+        assert!(answer["Status"] == "Fail" && message.contains(named), "{header}: {answer}");
+    }
+    // No array of rows.
+    assert_eq!(outer.send("{\"k\": 8}\n").await?["Status"], "Fail");
+    assert_eq!(cluster.sql().scalar("SELECT count(*) FROM d.small").await?, "7");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_loads_json_as_users_write_it() -> Outcome {
+    let cluster = with_table().await?;
+    let row = |k: u32| format!("{{\"k\": {k}, \"v\": \"v{}\", \"n\": {}.5}}", k % 100, k % 1_000);
+    let rows: Vec<String> = (0..20_000).map(row).collect();
+    let url = format!("http://{}/api/d/small/_stream_load", cluster.frontend().http);
+    for (label, header, text) in [
+        ("lines", "read_json_by_line:true", rows.join("\n")),
+        ("array", "strip_outer_array:true", format!("[{}]", rows.join(",\n"))),
+    ] {
+        let file = cluster.dir().join(label);
+        std::fs::write(&file, text)?;
+        let output = tokio::process::Command::new("curl")
+            .args(["--silent", "--show-error", "--location-trusted", "-u", "root:", "-H", "Expect:100-continue"])
+            .args(["-H", "format:json", "-H", header, "-H", &format!("label:{label}"), "-T"])
+            .arg(&file)
+            .arg(&url)
+            .output()
+            .await?;
+        let answer: serde_json::Value =
+            serde_json::from_slice(&output.stdout).map_err(|error| anyhow::anyhow!("{error}: {output:?}"))?;
+        assert_eq!((&answer["Status"], &answer["NumberLoadedRows"]), (&"Success".into(), &20_000.into()), "{answer}");
+    }
+    let sums = cluster.sql().table("SELECT count(*), count(DISTINCT k), max(v), sum(n) FROM d.small").await?;
+    assert_eq!(sums, [["40000", "20000", "v99", "20000000.00"]]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_process_says_that_it_is_well() -> Outcome {
     let cluster = Cluster::builder().backends(1).brokers(1).start().await?;
     for node in cluster.nodes() {

@@ -1,6 +1,6 @@
 //! Stream load: one file over HTTP into one table.
 //!
-//! Bottom to top: [`options`] (headers), [`csv`], [`text`], [`columnar`] (bytes to batches; pure) | [`frontend`],
+//! Bottom to top: [`csv`], [`text`], [`json`], [`columnar`] with [`options`] (headers), bytes to batches, pure | [`frontend`],
 //! [`intake`], [`reply`] | [`run`] (one load) | [`http`].
 
 pub mod columnar;
@@ -8,6 +8,7 @@ pub mod csv;
 pub mod frontend;
 pub mod http;
 pub mod intake;
+pub mod json;
 pub mod options;
 pub mod reply;
 pub mod run;

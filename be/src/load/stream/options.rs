@@ -1,6 +1,7 @@
 //! The headers of a stream load. Headers that would change the meaning of a load and are not supported fail it; headers
 //! that only tune how it runs are taken and ignored.
 
+use super::json::path::Path;
 use coffer_stdx::{Error, Result};
 
 /// What a load asks for.
@@ -26,12 +27,27 @@ pub struct Options {
 }
 
 /// Kind of file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// Text.
     Csv,
+    /// JSON.
+    Json(Json),
     /// Parquet.
     Parquet,
+}
+
+/// How JSON documents make rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Json {
+    /// `read_json_by_line`: each line is a document; as long as neither it nor `strip_outer_array` is set, too.
+    pub by_line: bool,
+    /// `strip_outer_array`: a document is an array of rows.
+    pub strip_outer_array: bool,
+    /// `json_root`: where in a document that is.
+    pub root: Option<Path>,
+    /// `jsonpaths`: where in a row the values are.
+    pub paths: Option<Vec<Path>>,
 }
 
 /// How text is cut into rows and fields.
@@ -71,8 +87,8 @@ const UNSUPPORTED: &[(&str, &[&str])] = &[
     ("where", &[]),
     ("partitions", &[]),
     ("temporary_partitions", &[]),
-    ("jsonpaths", &[]),
-    ("json_root", &[]),
+    ("fuzzy_parse", &["false"]),
+    ("num_as_string", &["false"]),
     ("merge_type", &["append"]),
     ("delete", &[]),
     ("function_column.sequence_col", &[]),
@@ -96,7 +112,10 @@ impl Options {
                 return Err(Error::not_supported(format!("header '{name}: {value}' is not supported")));
             }
         }
-        let (format, names) = parse_format(text("format")?.as_deref().unwrap_or("csv"))?;
+        let (mut format, names) = parse_format(text("format")?.as_deref().unwrap_or("csv"))?;
+        if let Format::Json(json) = &mut format {
+            *json = parse_json(&text)?;
+        }
         let mut shape = Shape::default();
         if let Some(value) = header("column_separator").filter(|value| !value.is_empty()) {
             shape.separator = unescape("column_separator", value)?;
@@ -138,11 +157,29 @@ fn parse_format(name: &str) -> Result<(Format, u64)> {
         "csv" | "" => Ok((Format::Csv, 0)),
         "csv_with_names" => Ok((Format::Csv, 1)),
         "csv_with_names_and_types" => Ok((Format::Csv, 2)),
+        "json" => Ok((Format::Json(Json::default()), 0)),
         "parquet" => Ok((Format::Parquet, 0)),
         _ => Err(Error::not_supported(format!(
-            "format '{name}' is not supported; use csv, csv_with_names, csv_with_names_and_types or parquet"
+            "format '{name}' is not supported; use csv, csv_with_names, csv_with_names_and_types, json or parquet"
         ))),
     }
+}
+
+fn parse_json(text: impl Fn(&str) -> Result<Option<String>>) -> Result<Json> {
+    let strip_outer_array = flag("strip_outer_array", text("strip_outer_array")?)?.unwrap_or(false);
+    let path = |text: &String| Path::parse(text);
+    let paths = text("jsonpaths")?.filter(|list| !list.is_empty());
+    let listed = |list: &String| {
+        let texts: std::result::Result<Vec<String>, _> = serde_json::from_str(list);
+        let texts = texts.map_err(|_| Error::invalid(format!("jsonpaths: '{list}' is no JSON array of texts")))?;
+        texts.iter().map(path).collect::<Result<Vec<Path>>>()
+    };
+    Ok(Json {
+        by_line: flag("read_json_by_line", text("read_json_by_line")?)?.unwrap_or(!strip_outer_array),
+        strip_outer_array,
+        root: text("json_root")?.filter(|root| !root.is_empty()).as_ref().map(path).transpose()?,
+        paths: paths.as_ref().map(listed).transpose()?,
+    })
 }
 
 fn parse_columns(list: &str) -> Result<Vec<String>> {
@@ -280,10 +317,29 @@ mod tests {
     }
 
     #[test]
+    fn json_is_cut_as_the_headers_say() {
+        let json = |headers: &[(&str, &str)]| {
+            let parsed = parse(&[&[("format", "JSON")], headers].concat());
+            parsed.map(|options| match options.format {
+                Format::Json(json) => json,
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(json(&[]).unwrap(), Json { by_line: true, ..Json::default() });
+        let outer = json(&[("strip_outer_array", "true"), ("jsonpaths", "[\"$.a\"]"), ("json_root", "$.r")]).unwrap();
+        assert!(outer.strip_outer_array && !outer.by_line && outer.root.is_some());
+        assert_eq!(outer.paths.map(|paths| paths.len()), Some(1));
+        for (name, value) in [("jsonpaths", "$.a"), ("jsonpaths", "[\"a\"]"), ("json_root", "r")] {
+            assert!(json(&[(name, value)]).is_err(), "{name}: {value}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_done_is_refused_by_name() {
         for (name, value) in [
             ("where", "a > 1"),
-            ("format", "json"),
+            ("format", "orc"),
+            ("fuzzy_parse", "true"),
             ("columns", "a, b = a + 1"),
             ("columns", "a,,b"),
             ("columns", "a,A"),

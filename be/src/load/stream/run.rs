@@ -7,6 +7,7 @@
 
 use super::frontend;
 use super::intake::Intake;
+use super::json::rows::JsonParser;
 use super::options::{Format, Options};
 use super::reply::{Outcome, Reply};
 use super::text::TextParser;
@@ -184,8 +185,15 @@ async fn load(
     let schema = coordinator.schema().clone();
     let (batches, receiver) = mpsc::channel(BATCHES);
     let parsing = async {
-        match request.options.format {
-            Format::Csv => parse_text(schema.clone(), &request.options, intake, batches).await,
+        match &request.options.format {
+            Format::Csv => {
+                let parser = TextParser::new(schema.clone(), &request.options)?;
+                parse(parser, intake, batches).await
+            }
+            Format::Json(_) => {
+                let parser = JsonParser::new(schema.clone(), &request.options)?;
+                parse(parser, intake, batches).await
+            }
             Format::Parquet => parse_parquet(deps, schema.clone(), &request.options, intake, batches).await,
         }
     };
@@ -229,13 +237,33 @@ fn emit_to(batches: mpsc::Sender<RecordBatch>) -> impl FnMut(RecordBatch) -> Res
     move |batch| batches.blocking_send(batch).map_err(|_| Error::cancelled("the load failed"))
 }
 
-async fn parse_text(
-    schema: Arc<Schema>,
-    options: &Options,
-    intake: &mut Intake,
-    batches: mpsc::Sender<RecordBatch>,
-) -> Result<Counts> {
-    let mut parser = TextParser::new(schema, options)?;
+/// Takes a file from its beginning to its end.
+trait Parser: Send + 'static {
+    fn feed(&mut self, chunk: &[u8], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()>;
+    fn finish(self, emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<(u64, Rejects)>;
+}
+
+impl Parser for TextParser {
+    fn feed(&mut self, chunk: &[u8], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        TextParser::feed(self, chunk, emit)
+    }
+
+    fn finish(self, emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<(u64, Rejects)> {
+        TextParser::finish(self, emit)
+    }
+}
+
+impl Parser for JsonParser {
+    fn feed(&mut self, chunk: &[u8], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        JsonParser::feed(self, chunk, emit)
+    }
+
+    fn finish(self, emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<(u64, Rejects)> {
+        JsonParser::finish(self, emit)
+    }
+}
+
+async fn parse(mut parser: impl Parser, intake: &mut Intake, batches: mpsc::Sender<RecordBatch>) -> Result<Counts> {
     let (chunks, mut receiver) = mpsc::channel(CHUNKS);
     let reading = async move {
         while let Some(chunk) = intake.next().await? {

@@ -42,7 +42,7 @@ pub fn sources(schema: &Schema, file_columns: &[String]) -> Result<Vec<Source>> 
 
 /// How a record becomes a row.
 #[derive(Debug)]
-struct Rules {
+pub(super) struct Rules {
     sources: Vec<Source>,
     /// Fields of a record.
     width: usize,
@@ -50,6 +50,26 @@ struct Rules {
     lenient: bool,
     /// Columns for which an empty field is NULL: numbers, dates and times that may be NULL.
     blank_is_null: Vec<bool>,
+}
+
+impl Rules {
+    /// For records whose fields have these names.
+    pub(super) fn new(schema: &Schema, options: &Options, names: &[String]) -> Result<Rules> {
+        let blank =
+            |column: &coffer_table::Column| column.nullable && !column.kind.is_text() && options.strict != Some(true);
+        Ok(Rules {
+            sources: sources(schema, names)?,
+            width: names.len(),
+            lenient: options.strict == Some(false),
+            blank_is_null: schema.columns.iter().map(blank).collect(),
+        })
+    }
+}
+
+/// The DEFAULT of a column for rows loaded now, by name.
+pub(super) fn default_of(schema: &Schema, name: &str) -> Option<String> {
+    let now_us = i64::try_from(time::now_ms()).unwrap_or(0) * 1_000;
+    schema.index_of(name).and_then(|at| schema.columns[at].default_at(now_us))
 }
 
 /// Turns one file into batches.
@@ -73,16 +93,7 @@ impl TextParser {
         Ok(TextParser {
             reader: Reader::new(options.shape.clone()),
             builder: BatchBuilder::new(&schema),
-            rules: Rules {
-                sources: sources(&schema, &file_columns)?,
-                width: file_columns.len(),
-                lenient: options.strict == Some(false),
-                blank_is_null: schema
-                    .columns
-                    .iter()
-                    .map(|column| column.nullable && !column.kind.is_text() && options.strict != Some(true))
-                    .collect(),
-            },
+            rules: Rules::new(&schema, options, &file_columns)?,
             schema,
             total: 0,
             rejects: Rejects::default(),
@@ -113,7 +124,7 @@ impl TextParser {
                 Ok(()) => self.builder.end_row(),
                 Err(refusal) => {
                     self.builder.abandon_row();
-                    self.rejects.add(|| with_line(&refusal.describe(&self.schema, &record), record.line));
+                    self.rejects.add(|| with_line(&refusal.describe(&self.schema, |at| record.field(at)), record.line));
                 }
             }
             looked += 1;
@@ -127,13 +138,14 @@ impl TextParser {
 }
 
 /// Why a record is left out.
-enum Refusal {
+pub(super) enum Refusal {
     Width { found: usize, wanted: usize },
     Field { column: usize, source: Option<usize>, misfit: Misfit },
 }
 
 impl Refusal {
-    fn describe(&self, schema: &Schema, record: &Record<'_>) -> String {
+    /// One sentence for people; `field` gives the fields of the record.
+    pub(super) fn describe<'f>(&self, schema: &Schema, field: impl Fn(usize) -> Option<&'f [u8]>) -> String {
         match self {
             Refusal::Width { found, wanted } => {
                 let relation = if found < wanted { "less" } else { "more" };
@@ -141,9 +153,7 @@ impl Refusal {
                     "actual column number in CSV file is {relation} than schema column number: {found}, expected {wanted}"
                 )
             }
-            Refusal::Field { column, source, misfit } => {
-                misfit.describe(schema, *column, source.and_then(|field| record.field(field)))
-            }
+            Refusal::Field { column, source, misfit } => misfit.describe(schema, *column, source.and_then(field)),
         }
     }
 }
@@ -152,10 +162,19 @@ fn row(builder: &mut BatchBuilder, record: &Record<'_>, rules: &Rules) -> Result
     if record.width() != rules.width {
         return Err(Refusal::Width { found: record.width(), wanted: rules.width });
     }
+    push_row(builder, rules, |at| record.field(at))
+}
+
+/// Give the current row its values; the caller ends or abandons it.
+pub(super) fn push_row<'f>(
+    builder: &mut BatchBuilder,
+    rules: &Rules,
+    field_of: impl Fn(usize) -> Option<&'f [u8]>,
+) -> Result<(), Refusal> {
     for (column, source) in rules.sources.iter().enumerate() {
         let blank = |text: &&[u8]| rules.blank_is_null[column] && text.trim_ascii().is_empty();
         let (field, text) = match source {
-            Source::Field(field) => (Some(*field), record.field(*field).filter(|text| !blank(text))),
+            Source::Field(field) => (Some(*field), field_of(*field).filter(|text| !blank(text))),
             Source::Default(default) => (None, default.as_deref().map(str::as_bytes)),
         };
         if let Err(misfit) = builder.push(column, text) {
