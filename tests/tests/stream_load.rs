@@ -147,7 +147,7 @@ async fn json_lines_and_arrays_become_rows() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_loads_json_as_users_write_it() -> Outcome {
+async fn curl_loads_json_and_gzip_as_users_write_it() -> Outcome {
     let cluster = with_table().await?;
     let row = |k: u32| format!("{{\"k\": {k}, \"v\": \"v{}\", \"n\": {}.5}}", k % 100, k % 1_000);
     let rows: Vec<String> = (0..20_000).map(row).collect();
@@ -156,11 +156,19 @@ async fn curl_loads_json_as_users_write_it() -> Outcome {
         ("lines", "read_json_by_line:true", rows.join("\n")),
         ("array", "strip_outer_array:true", format!("[{}]", rows.join(",\n"))),
     ] {
-        let file = cluster.dir().join(label);
+        let mut file = cluster.dir().join(label);
         std::fs::write(&file, text)?;
+        // One of them as it is, the other one compressed.
+        let compression = if label == "lines" { "plain" } else { "gz" };
+        if compression == "gz" {
+            let packed = tokio::process::Command::new("gzip").arg(&file).status().await?;
+            assert!(packed.success(), "gzip: {packed}");
+            file.set_extension("gz");
+        }
         let output = tokio::process::Command::new("curl")
             .args(["--silent", "--show-error", "--location-trusted", "-u", "root:", "-H", "Expect:100-continue"])
-            .args(["-H", "format:json", "-H", header, "-H", &format!("label:{label}"), "-T"])
+            .args(["-H", "format:json", "-H", header, "-H", &format!("label:{label}")])
+            .args(["-H", &format!("compress_type:{compression}"), "-T"])
             .arg(&file)
             .arg(&url)
             .output()
@@ -168,6 +176,14 @@ async fn curl_loads_json_as_users_write_it() -> Outcome {
         let answer: serde_json::Value =
             serde_json::from_slice(&output.stdout).map_err(|error| anyhow::anyhow!("{error}: {output:?}"))?;
         assert_eq!((&answer["Status"], &answer["NumberLoadedRows"]), (&"Success".into(), &20_000.into()), "{answer}");
+    }
+    // What is no gzip, or not all of it, loads nothing.
+    let packed = std::fs::read(cluster.dir().join("array.gz"))?;
+    let load = StreamLoad::new(cluster.frontend(), "d", "small").header("compress_type", "gz");
+    for body in [&packed[..packed.len() - 1], b"1|a|1\n"] {
+        let answer = load.send(body.to_vec()).await?;
+        assert_eq!(answer["Status"], "Fail", "{answer}");
+        assert!(answer["Message"].as_str().unwrap_or_default().contains("compress_type"), "{answer}");
     }
     let sums = cluster.sql().table("SELECT count(*), count(DISTINCT k), max(v), sum(n) FROM d.small").await?;
     assert_eq!(sums, [["40000", "20000", "v99", "20000000.00"]]);

@@ -13,6 +13,8 @@ pub struct Options {
     pub comment: String,
     /// `format`.
     pub format: Format,
+    /// `compress_type`.
+    pub compression: Compression,
     /// How text is cut.
     pub shape: Shape,
     /// `columns`: names of the file's columns in file order; absent: the table's columns.
@@ -35,6 +37,15 @@ pub enum Format {
     Json(Json),
     /// Parquet.
     Parquet,
+}
+
+/// How the body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Plain,
+    /// gzip.
+    Gzip,
 }
 
 /// How JSON documents make rows.
@@ -93,7 +104,6 @@ const UNSUPPORTED: &[(&str, &[&str])] = &[
     ("delete", &[]),
     ("function_column.sequence_col", &[]),
     ("hidden_columns", &[]),
-    ("compress_type", &["plain"]),
     ("two_phase_commit", &["false"]),
     ("group_commit", &["off_mode"]),
     ("partial_columns", &["false"]),
@@ -114,8 +124,9 @@ impl Options {
         }
         let (mut format, names) = parse_format(text("format")?.as_deref().unwrap_or("csv"))?;
         if let Format::Json(json) = &mut format {
-            *json = parse_json(&text)?;
+            *json = parse_json(text)?;
         }
+        let compression = parse_compression(text("compress_type")?.as_deref().unwrap_or_default(), &format)?;
         let mut shape = Shape::default();
         if let Some(value) = header("column_separator").filter(|value| !value.is_empty()) {
             shape.separator = unescape("column_separator", value)?;
@@ -136,6 +147,7 @@ impl Options {
             label: text("label")?.filter(|label| !label.is_empty()),
             comment: text("comment")?.unwrap_or_default(),
             format,
+            compression,
             shape,
             columns: text("columns")?.filter(|list| !list.is_empty()).map(|list| parse_columns(&list)).transpose()?,
             max_filter_ratio: ratio(text("max_filter_ratio")?)?,
@@ -162,6 +174,17 @@ fn parse_format(name: &str) -> Result<(Format, u64)> {
         _ => Err(Error::not_supported(format!(
             "format '{name}' is not supported; use csv, csv_with_names, csv_with_names_and_types, json or parquet"
         ))),
+    }
+}
+
+fn parse_compression(name: &str, format: &Format) -> Result<Compression> {
+    match (name.to_ascii_lowercase().as_str(), format) {
+        ("" | "plain", _) => Ok(Compression::Plain),
+        ("gz", Format::Parquet) => {
+            Err(Error::invalid("compress_type with format parquet: such files compress themselves"))
+        }
+        ("gz", Format::Csv | Format::Json(_)) => Ok(Compression::Gzip),
+        _ => Err(Error::not_supported(format!("compress_type '{name}' is not supported; use gz"))),
     }
 }
 
@@ -346,7 +369,7 @@ mod tests {
             ("max_filter_ratio", "2"),
             ("timeout", "0"),
             ("two_phase_commit", "true"),
-            ("compress_type", "gz"),
+            ("compress_type", "lz4"),
             ("enclose", "ab"),
             ("column_separator", "\\x"),
             ("column_separator", "\\n"),

@@ -8,9 +8,10 @@
 use super::frontend;
 use super::intake::Intake;
 use super::json::rows::JsonParser;
-use super::options::{Format, Options};
+use super::options::{Compression, Format, Options};
 use super::reply::{Outcome, Reply};
 use super::text::TextParser;
+use super::unpack::Unpacker;
 use super::{StreamDeps, columnar};
 use crate::load::coordinator::{Coordinator, Written};
 use crate::load::rejects::{Rejects, describe_key};
@@ -188,11 +189,11 @@ async fn load(
         match &request.options.format {
             Format::Csv => {
                 let parser = TextParser::new(schema.clone(), &request.options)?;
-                parse(parser, intake, batches).await
+                parse(parser, request.options.compression, intake, batches).await
             }
             Format::Json(_) => {
                 let parser = JsonParser::new(schema.clone(), &request.options)?;
-                parse(parser, intake, batches).await
+                parse(parser, request.options.compression, intake, batches).await
             }
             Format::Parquet => parse_parquet(deps, schema.clone(), &request.options, intake, batches).await,
         }
@@ -263,7 +264,12 @@ impl Parser for JsonParser {
     }
 }
 
-async fn parse(mut parser: impl Parser, intake: &mut Intake, batches: mpsc::Sender<RecordBatch>) -> Result<Counts> {
+async fn parse(
+    mut parser: impl Parser,
+    compression: Compression,
+    intake: &mut Intake,
+    batches: mpsc::Sender<RecordBatch>,
+) -> Result<Counts> {
     let (chunks, mut receiver) = mpsc::channel(CHUNKS);
     let reading = async move {
         while let Some(chunk) = intake.next().await? {
@@ -274,10 +280,11 @@ async fn parse(mut parser: impl Parser, intake: &mut Intake, batches: mpsc::Send
         Ok::<(), Error>(())
     };
     let parsing = blocking(move || {
-        let mut emit = emit_to(batches);
+        let (mut emit, mut unpacker) = (emit_to(batches), Unpacker::new(compression));
         while let Some(chunk) = receiver.blocking_recv() {
-            parser.feed(&chunk, &mut emit)?;
+            unpacker.feed(&chunk, |plain| parser.feed(plain, &mut emit))?;
         }
+        unpacker.finish(|plain| parser.feed(plain, &mut emit))?;
         let (total, rejects) = parser.finish(&mut emit)?;
         Ok(Counts { total, rejects })
     });

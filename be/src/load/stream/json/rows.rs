@@ -250,7 +250,7 @@ mod tests {
         assert_eq!((rows, total), (vec!["3/none".to_owned()], 6));
         for part in [
             "document 1: column 'id': '1.5' is not a value of type int. src line [{\"id\": 1.5}]",
-            "document 2: not JSON: '}' expected",
+            "document 2: not JSON: a closing bracket expected at byte 8",
             "document 3: a row must be a JSON object; set strip_outer_array",
             "document 4: column 'id': NULL is not allowed",
             "21 bytes, 20 are allowed",

@@ -316,7 +316,8 @@ mod tests {
         match (found, wanted) {
             (Value::Null, serde_json::Value::Null) => true,
             (Value::Plain(text), serde_json::Value::Bool(_) | serde_json::Value::Number(_)) => {
-                **text == wanted.to_string()
+                let wanted = wanted.to_string();
+                *text == wanted.as_str()
             }
             (Value::Text(text), serde_json::Value::String(wanted)) => text == wanted,
             (Value::Array(text), serde_json::Value::Array(wanted)) => {
