@@ -1,4 +1,5 @@
-//! Coffer on this machine: configuration files, the directories they name, space, and what running processes may open.
+//! Coffer on this machine: configuration files, the directories and the secret they name, space, and what running processes
+//! may open.
 
 use super::finding::Finding;
 use coffer_stdx::{Error, Result};
@@ -32,6 +33,7 @@ pub(crate) fn look(config_dir: &Path) -> Vec<Finding> {
             }
         }
         findings.extend(host(role, &text, &about));
+        findings.extend(secret(&text));
     }
     findings.extend(running().into_iter().filter_map(|(pid, name)| limits(pid, &name)));
     findings
@@ -59,6 +61,23 @@ fn host(role: &str, text: &str, about: &str) -> Option<Finding> {
     (role == "fe" && loopback).then(|| {
         let found = format!("host = {host:?}: backends and clients on other machines are sent to themselves");
         Finding::warning("config", about, found, "set host to the name or address of this machine")
+    })
+}
+
+/// The secret of the cluster that a configuration names, where this user may look at it.
+fn secret(text: &str) -> Option<Finding> {
+    let table: toml::Table = toml::from_str(text).ok()?;
+    let file = table.get("cluster_secret_file").and_then(toml::Value::as_str).filter(|file| !file.is_empty())?;
+    if std::fs::File::open(file).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+        return None;
+    }
+    Some(match coffer_proto::secret::metrics_token_of(Path::new(file)) {
+        Ok(_) => Finding::ok("secret", file, "is long and private"),
+        Err(error) => {
+            let advice =
+                "the same file on every machine, mode 600, owned by the user coffer: deploy/README.md, section 2";
+            Finding::problem("secret", file, error.message(), advice)
+        }
     })
 }
 
@@ -150,6 +169,19 @@ mod tests {
         assert_eq!(host("fe", "host = \"127.0.0.1\"", "f").unwrap().level, Level::Warning);
         assert_eq!(host("fe", "host = \"fe1\"", "f"), None);
         assert_eq!(host("be", "", "f"), None);
+    }
+
+    #[test]
+    fn a_secret_that_nobody_could_use_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cluster.secret");
+        let look = || secret(&format!("cluster_secret_file = {file:?}")).unwrap();
+        assert!(secret("").is_none() && secret("cluster_secret_file = \"\"").is_none());
+        assert!(look().level == Level::Problem && look().found.contains("cofferctl secret new"), "{:?}", look());
+        crate::secret::make(&file).unwrap();
+        assert_eq!(look().level, Level::Ok);
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(look().level == Level::Problem && look().found.contains("chmod 600"), "{:?}", look());
     }
 
     #[test]

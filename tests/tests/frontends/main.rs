@@ -6,6 +6,7 @@
 mod faults;
 mod history;
 mod jobs;
+mod keys;
 mod linear;
 mod members;
 mod proxy;
