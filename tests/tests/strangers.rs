@@ -4,10 +4,12 @@
 //! gRPC is spoken with curl, because a stranger does not use our channels; skipped loudly where curl knows no HTTP/2.
 
 use anyhow::Context;
-use coffer_tests::data::create;
-use coffer_tests::http::client;
+use coffer_tests::cluster::READY_LIMIT;
+use coffer_tests::data::{create, csv};
+use coffer_tests::http::{StreamLoad, client};
 use coffer_tests::mysql::Sql;
-use coffer_tests::{Cluster, Node, Outcome};
+use coffer_tests::{Cluster, Node, Outcome, eventually};
+use std::path::Path;
 use std::process::Stdio;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,6 +88,52 @@ async fn every_grpc_service_asks_for_the_secret_of_the_cluster() -> Outcome {
     cluster.sql().run("CREATE DATABASE d").await?;
     cluster.sql().run(&create("d.t", 2, 1)).await?;
     cluster.sql().run("INSERT INTO d.t SELECT * FROM d.t").await
+}
+
+/// Restart a node with this secret, and with or without trust in the network.
+async fn restart(node: &Node, secret: &Path, trust_network: bool) -> Outcome {
+    let mut config: toml::Table = std::fs::read_to_string(&node.config)?.parse()?;
+    config.insert("cluster_secret_file".to_owned(), secret.display().to_string().into());
+    config.insert("trust_network".to_owned(), trust_network.into());
+    std::fs::write(&node.config, config.to_string())?;
+    let ended = node.stop().await?;
+    anyhow::ensure!(ended.success(), "{} ended with {ended}: {}", node.name, node.log_tail());
+    node.start()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_cluster_gets_another_secret_one_process_after_the_other() -> Outcome {
+    let cluster = Cluster::builder().backends(2).start().await?;
+    let old = cluster.dir().join("cluster.secret");
+    let new = cluster.dir().join("other.secret");
+    std::fs::write(&new, WRONG)?;
+    std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let mut root = cluster.sql();
+    root.run("CREATE DATABASE d").await?;
+    root.run(&create("d.t", 2, 2)).await?;
+    let location = cluster.location("r");
+    root.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\"")).await?;
+    let mut rows = 0_u64;
+    for (secret, trust_network) in [(&old, true), (&new, true), (&new, false)] {
+        for name in ["broker-1", "be-1", "be-2", "fe-1"] {
+            restart(cluster.node(name), secret, trust_network).await?;
+            // Loads go from backend to backend, and listings through the broker.
+            rows += 10;
+            let wanted = rows.to_string();
+            eventually("all processes work together", READY_LIMIT, || async {
+                let label = format!("rows_{rows}");
+                let load = StreamLoad::new(cluster.frontend(), "d", "t").header("label", &label);
+                let _ = load.send(csv(1, rows, 10)).await?;
+                let seen = cluster.sql().scalar("SELECT count(*) FROM d.t").await?;
+                anyhow::ensure!(seen == wanted, "{seen} rows after {name}, not {wanted}");
+                cluster.sql().run("SHOW SNAPSHOT ON r").await
+            })
+            .await?;
+        }
+        let Some(answer) = call(&cluster.node("broker-1").grpc, "coffer.v1.Broker/Ping", None).await? else { continue };
+        assert_eq!(answer.to_ascii_lowercase().contains("grpc-status: 16"), !trust_network, "{answer}");
+    }
+    Ok(())
 }
 
 /// Say something on a port; what comes back until the other side closes, at most so much.
