@@ -1,4 +1,4 @@
-//! Conditions of DELETE: comparisons of key columns with values, all of which hold for a row that goes.
+//! Conditions of DELETE and of loads: comparisons of columns with values, all of which hold for a row that is meant.
 
 use crate::schema::Schema;
 use crate::text::BatchBuilder;
@@ -60,11 +60,25 @@ pub struct Filter {
 }
 
 impl Predicate {
-    /// Make it ready; Invalid when a condition does not fit the schema.
+    /// Make it ready for a DELETE, whose conditions are on key columns; Invalid when one does not fit the schema.
     pub fn compile(&self, schema: &Schema) -> Result<Filter> {
         if self.conditions.is_empty() {
             return Err(Error::invalid("DELETE needs at least one condition"));
         }
+        let is_value = |condition: &&Condition| {
+            schema.index_of(&condition.column).is_some_and(|column| !schema.columns[column].key)
+        };
+        if let Some(condition) = self.conditions.iter().find(is_value) {
+            return Err(Error::invalid(format!(
+                "column '{}' is not a key column: the conditions of DELETE are on key columns alone",
+                condition.column
+            )));
+        }
+        self.compile_for_rows(schema)
+    }
+
+    /// Make it ready for batches of whole rows; its conditions may be on any column.
+    pub fn compile_for_rows(&self, schema: &Schema) -> Result<Filter> {
         let conditions = self.conditions.iter().map(|condition| condition.compile(schema));
         Ok(Filter { conditions: conditions.collect::<Result<_>>()? })
     }
@@ -75,11 +89,6 @@ impl Condition {
         let name = &self.column;
         let at = schema.index_of(name).ok_or_else(|| Error::invalid(format!("Unknown column '{name}'")))?;
         let column = &schema.columns[at];
-        if !column.key {
-            return Err(Error::invalid(format!(
-                "column '{name}' is not a key column: the conditions of DELETE are on key columns alone"
-            )));
-        }
         let fits = match self.comparison {
             Comparison::IsNull | Comparison::IsNotNull => self.values.is_empty(),
             Comparison::In | Comparison::NotIn => !self.values.is_empty(),
@@ -101,7 +110,12 @@ impl Condition {
 }
 
 impl Filter {
-    /// The rows that stay.
+    /// The rows that are meant.
+    pub fn choose(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.matches(batch).and_then(|meant| filter_record_batch(batch, &meant)).map_err(defect)
+    }
+
+    /// The rows that stay when those that are meant go.
     pub fn keep(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let gone = self.matches(&batch).map_err(defect)?;
         if gone.true_count() == 0 {
@@ -148,7 +162,7 @@ fn compare(column: &ArrayRef, comparison: Comparison, values: &[ArrayRef]) -> Re
 }
 
 fn defect(error: ArrowError) -> Error {
-    Error::bug(format!("conditions of DELETE: {error}"))
+    Error::bug(format!("conditions on rows: {error}"))
 }
 
 #[cfg(test)]
@@ -220,6 +234,27 @@ mod tests {
         assert_eq!(kept(vec![condition("k", IsNull, &[])]), some(&[1, 2, 3, 4, 5]));
         let both = vec![condition("k", Greater, &["1"]), condition("d", Less, &["2026-01-04"])];
         assert_eq!(kept(both), [None, Some(1), Some(4), Some(5)]);
+    }
+
+    #[test]
+    fn rows_are_chosen_by_any_column() {
+        let mut builder = BatchBuilder::new(&schema());
+        for (key, value) in [("1", Some("7")), ("2", None), ("3", Some("9"))] {
+            builder.push(0, Some(key.as_bytes())).unwrap();
+            builder.push(1, None).unwrap();
+            builder.push(2, value.map(str::as_bytes)).unwrap();
+            builder.end_row();
+        }
+        let rows = builder.finish().unwrap();
+        let chosen = |condition: Condition| {
+            let filter = Predicate { conditions: vec![condition] }.compile_for_rows(&schema()).unwrap();
+            let chosen = filter.choose(&rows).unwrap();
+            chosen.column(0).as_primitive::<Int32Type>().iter().flatten().collect::<Vec<i32>>()
+        };
+        assert_eq!(chosen(condition("v", Comparison::Greater, &["7"])), [3]);
+        assert_eq!(chosen(condition("v", Comparison::NotEqual, &["7"])), [3]);
+        assert_eq!(chosen(condition("V", Comparison::IsNull, &[])), [2]);
+        assert_eq!(chosen(condition("k", Comparison::Less, &["9"])), [1, 2, 3]);
     }
 
     #[test]

@@ -191,6 +191,47 @@ async fn curl_loads_json_and_gzip_as_users_write_it() -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn headers_choose_rows_and_set_columns() -> Outcome {
+    let cluster = with_table().await?;
+    let load = StreamLoad::new(cluster.frontend(), "d", "small");
+    // The third row cannot be read, whatever was wanted of it: it counts as filtered.
+    let chosen = load.clone().header("where", "k BETWEEN 2 AND 5 AND v <> 'c' AND n IS NOT NULL");
+    let body = "1|a|1\n2|b|2\nx|y|3\n3|c|3\n4|d|\\N\n5|e|5\n6|f|6\n";
+    assert_eq!(chosen.send(body).await?["Status"], "Fail");
+    let answer = chosen.clone().header("max_filter_ratio", "0.4").must_succeed(body).await?;
+    for (field, wanted) in
+        [("NumberTotalRows", 7), ("NumberLoadedRows", 2), ("NumberFilteredRows", 1), ("NumberUnselectedRows", 4)]
+    {
+        assert_eq!(answer[field], wanted, "{field}: {answer}");
+    }
+    // One wrong row of three that are meant is more than a quarter.
+    let answer = chosen.clone().header("max_filter_ratio", "0.25").send(body).await?;
+    assert!(answer["Message"].as_str().unwrap_or_default().contains("1 of 3"), "{answer}");
+    load.clone().header("columns", "tmp, v, k = tmp, n = '7.5'").must_succeed("10|ten\n").await?;
+    let json = load.clone().header("format", "json").header("columns", "k, other, v = other, n = NULL");
+    json.must_succeed("{\"k\": 11, \"other\": \"from other\", \"v\": \"unused\", \"n\": 1}\n").await?;
+    let rows = cluster.sql().table("SELECT k, v, n FROM d.small ORDER BY k").await?;
+    let wanted = [["2", "b", "2.00"], ["5", "e", "5.00"], ["10", "ten", "7.50"], ["11", "from other", "NULL"]];
+    assert_eq!(rows, wanted);
+    for (header, value, part) in [
+        ("where", "k > n", "a value expected at 'n'"),
+        ("where", "x = 1", "Unknown column 'x'"),
+        ("where", "k = 'x'", "'x' is not a value of type int"),
+        ("columns", "k, v, n = k + 1", "not expressions"),
+        ("columns", "k, v, x = 1", "'x', which is no column of the table"),
+    ] {
+        let answer = load.clone().header(header, value).send("20|a|1\n").await?;
+        assert_eq!(answer["Status"], "Fail", "{header}: {answer}");
+        assert!(answer["Message"].as_str().unwrap_or_default().contains(part), "{header}: {answer}");
+    }
+    // Nothing chosen is nothing loaded.
+    let answer = load.clone().header("where", "k < 0").must_succeed("20|a|1\n").await?;
+    assert_eq!((&answer["NumberLoadedRows"], &answer["NumberUnselectedRows"]), (&0.into(), &1.into()), "{answer}");
+    assert_eq!(cluster.sql().scalar("SELECT count(*) FROM d.small").await?, "4");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_process_says_that_it_is_well() -> Outcome {
     let cluster = Cluster::builder().backends(1).brokers(1).start().await?;
     for node in cluster.nodes() {

@@ -67,10 +67,11 @@ impl FileColumns {
         // Columns that are not listed must not match by name.
         let names: Vec<String> =
             names.into_iter().map(|name| if usable(&name) { name } else { String::new() }).collect();
-        let found = sources(schema, &names)?;
+        let found = sources(schema, &names, &options.assigned)?;
         let mut wanted: Vec<usize> =
             found.iter().filter_map(|source| if let Source::Field(at) = source { Some(*at) } else { None }).collect();
         wanted.sort_unstable();
+        wanted.dedup();
         let defaults = defaults(schema, &found)?;
         let mut positions = Vec::with_capacity(found.len());
         for ((column, source), default) in schema.columns.iter().zip(found).zip(defaults.columns()) {

@@ -1,6 +1,6 @@
 //! Stream load: one file over HTTP into one table.
 //!
-//! Bottom to top: [`unpack`], [`csv`], [`text`], [`json`], [`columnar`] with [`options`] (headers), bytes to batches, pure | [`frontend`],
+//! Bottom to top: [`unpack`], [`csv`], [`text`], [`json`], [`columnar`] with [`options`] (headers) and [`words`], bytes to batches, pure | [`frontend`],
 //! [`intake`], [`reply`] | [`run`] (one load) | [`http`].
 
 pub mod columnar;
@@ -14,6 +14,7 @@ pub mod reply;
 pub mod run;
 pub mod text;
 pub mod unpack;
+pub mod words;
 
 use crate::load::LoadDeps;
 use crate::load::rejects::ErrorLogs;

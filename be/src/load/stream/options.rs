@@ -2,7 +2,9 @@
 //! that only tune how it runs are taken and ignored.
 
 use super::json::path::Path;
+use super::words::{Words, conditions};
 use coffer_stdx::{Error, Result};
+use coffer_table::Predicate;
 
 /// What a load asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +21,10 @@ pub struct Options {
     pub shape: Shape,
     /// `columns`: names of the file's columns in file order; absent: the table's columns.
     pub columns: Option<Vec<String>>,
+    /// `columns`: table columns that take something else than the column of the file with their name.
+    pub assigned: Assignments,
+    /// `where`: rows that do not meet it are not loaded.
+    pub chosen: Option<Predicate>,
     /// `max_filter_ratio`: the largest part of rows that may be left out.
     pub max_filter_ratio: f64,
     /// `timeout`, seconds.
@@ -37,6 +43,18 @@ pub enum Format {
     Json(Json),
     /// Parquet.
     Parquet,
+}
+
+/// Columns of the table by name, and what goes into them.
+pub type Assignments = Vec<(String, Assigned)>;
+
+/// What `columns` puts into a column of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assigned {
+    /// A column of the file, by name.
+    Copy(String),
+    /// The same for all rows, as a load file would have it; `None` is NULL.
+    Constant(Option<String>),
 }
 
 /// How the body is compressed.
@@ -95,7 +113,6 @@ const DEFAULT_TIMEOUT_S: u32 = 600;
 const MAX_TIMEOUT_S: u32 = 259_200;
 /// Headers that must be absent, empty or have one of these values.
 const UNSUPPORTED: &[(&str, &[&str])] = &[
-    ("where", &[]),
     ("partitions", &[]),
     ("temporary_partitions", &[]),
     ("fuzzy_parse", &["false"]),
@@ -142,6 +159,10 @@ impl Options {
             return Err(Error::invalid("column_separator and line_delimiter are the same"));
         }
         let timeout = number("timeout", text("timeout")?)?.unwrap_or(u64::from(DEFAULT_TIMEOUT_S));
+        let (columns, assigned) = match text("columns")?.filter(|list| !list.is_empty()) {
+            Some(list) => parse_columns(&list).map(|(names, assigned)| (Some(names), assigned))?,
+            None => (None, Vec::new()),
+        };
         let timeout_s = u32::try_from(timeout).ok().filter(|seconds| (1..=MAX_TIMEOUT_S).contains(seconds));
         Ok(Options {
             label: text("label")?.filter(|label| !label.is_empty()),
@@ -149,7 +170,9 @@ impl Options {
             format,
             compression,
             shape,
-            columns: text("columns")?.filter(|list| !list.is_empty()).map(|list| parse_columns(&list)).transpose()?,
+            columns,
+            assigned,
+            chosen: text("where")?.filter(|text| !text.is_empty()).map(|text| conditions(&text)).transpose()?,
             max_filter_ratio: ratio(text("max_filter_ratio")?)?,
             timeout_s: timeout_s.ok_or_else(|| {
                 Error::invalid(format!("timeout: {timeout} is not from 1 to {MAX_TIMEOUT_S} seconds"))
@@ -205,22 +228,43 @@ fn parse_json(text: impl Fn(&str) -> Result<Option<String>>) -> Result<Json> {
     })
 }
 
-fn parse_columns(list: &str) -> Result<Vec<String>> {
-    if list.contains(['=', '(']) {
-        return Err(Error::not_supported(format!(
-            "expressions in columns are not supported: '{list}'; list the file's columns by name"
-        )));
-    }
-    let names: Vec<String> = list.split(',').map(|name| name.trim().trim_matches('`').trim().to_owned()).collect();
-    if names.iter().any(String::is_empty) {
-        return Err(Error::invalid(format!("columns has an empty name: '{list}'")));
-    }
-    for (at, name) in names.iter().enumerate() {
-        if names[..at].iter().any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+/// `a, b, c = a, d = 'x', e = NULL`: the columns of the file, and what else goes into columns of the table.
+fn parse_columns(list: &str) -> Result<(Vec<String>, Assignments)> {
+    let mut words = Words::new("columns", list);
+    let (mut names, mut assigned): (Vec<String>, Assignments) = (Vec::new(), Vec::new());
+    loop {
+        let name = words.name()?;
+        let earlier = names.iter().chain(assigned.iter().map(|(name, _)| name));
+        if earlier.into_iter().any(|earlier| earlier.eq_ignore_ascii_case(&name)) {
             return Err(Error::invalid(format!("columns names '{name}' twice")));
         }
+        if !words.eat_sign("=") {
+            names.push(name);
+        } else if words.eat_word("null") {
+            assigned.push((name, Assigned::Constant(None)));
+        } else if let Some(value) = words.maybe_value()? {
+            assigned.push((name, Assigned::Constant(Some(value))));
+        } else {
+            assigned.push((name, Assigned::Copy(words.name()?)));
+        }
+        if !words.eat_sign(",") {
+            break;
+        }
     }
-    Ok(names)
+    if !words.at_end() {
+        return Err(words.unexpected("a comma (columns take values and other columns, not expressions)"));
+    }
+    if names.is_empty() {
+        return Err(Error::invalid(format!("columns: '{list}' names no column of the file")));
+    }
+    for (name, from) in &assigned {
+        if let Assigned::Copy(from) = from
+            && !names.iter().any(|known| known.eq_ignore_ascii_case(from))
+        {
+            return Err(Error::invalid(format!("columns: '{from}', which '{name}' takes, is no column of the file")));
+        }
+    }
+    Ok((names, assigned))
 }
 
 fn ratio(text: Option<String>) -> Result<f64> {
@@ -340,6 +384,22 @@ mod tests {
     }
 
     #[test]
+    fn columns_take_values_and_other_columns() {
+        let options = parse(&[("columns", "a, `b x`,c = 'it, is',d=-1 , e = NULL, f = `b x`, g = true")]).unwrap();
+        assert_eq!(options.columns.unwrap(), ["a", "b x"]);
+        let constant = |text: &str| Assigned::Constant(Some(text.to_owned()));
+        let wanted = [
+            ("c", constant("it, is")),
+            ("d", constant("-1")),
+            ("e", Assigned::Constant(None)),
+            ("f", Assigned::Copy("b x".to_owned())),
+            ("g", constant("true")),
+        ];
+        assert_eq!(options.assigned, wanted.map(|(name, from)| (name.to_owned(), from)));
+        assert_eq!(parse(&[("where", "a > 1 and b is null")]).unwrap().chosen.unwrap().conditions.len(), 2);
+    }
+
+    #[test]
     fn json_is_cut_as_the_headers_say() {
         let json = |headers: &[(&str, &str)]| {
             let parsed = parse(&[&[("format", "JSON")], headers].concat());
@@ -360,12 +420,17 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_by_name() {
         for (name, value) in [
-            ("where", "a > 1"),
+            ("where", "a > b"),
             ("format", "orc"),
             ("fuzzy_parse", "true"),
             ("columns", "a, b = a + 1"),
             ("columns", "a,,b"),
             ("columns", "a,A"),
+            ("columns", "a, A = 1"),
+            ("columns", "a, b = c"),
+            ("columns", "a, b = now()"),
+            ("columns", "a = 1"),
+            ("columns", "a,"),
             ("max_filter_ratio", "2"),
             ("timeout", "0"),
             ("two_phase_commit", "true"),

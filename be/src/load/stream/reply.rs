@@ -29,7 +29,7 @@ pub struct Reply {
     pub number_loaded_rows: u64,
     /// Rows left out.
     pub number_filtered_rows: u64,
-    /// Always 0: there is no `where`.
+    /// Rows for which `where` does not hold.
     pub number_unselected_rows: u64,
     /// Bytes of the body.
     pub load_bytes: u64,

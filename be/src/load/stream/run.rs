@@ -21,6 +21,7 @@ use coffer_proto::v1;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result};
 use coffer_table::Schema;
+use coffer_table::condition::Filter;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::sync::Arc;
@@ -184,6 +185,7 @@ async fn load(
 ) -> Result<Written> {
     let mut coordinator = Coordinator::new(&deps.load, plan)?;
     let schema = coordinator.schema().clone();
+    let chosen = request.options.chosen.as_ref().map(|chosen| chosen.compile_for_rows(&schema)).transpose()?;
     let (batches, receiver) = mpsc::channel(BATCHES);
     let parsing = async {
         match &request.options.format {
@@ -198,30 +200,42 @@ async fn load(
             Format::Parquet => parse_parquet(deps, schema.clone(), &request.options, intake, batches).await,
         }
     };
-    let (parsed, routed) = tokio::join!(parsing, route(&mut coordinator, receiver));
+    let (parsed, routed) = tokio::join!(parsing, route(&mut coordinator, chosen.as_ref(), receiver));
     // A router that failed ends the parser, so its error is the cause.
-    let unroutable = routed?;
+    let (unroutable, unselected) = routed?;
     let mut counts = parsed?;
     counts.rejects.merge(unroutable);
     let filtered = counts.rejects.count();
     (reply.number_total_rows, reply.number_filtered_rows) = (counts.total, filtered);
+    reply.number_unselected_rows = unselected;
     if filtered > 0 {
         let name = deps.error_logs.keep(counts.rejects.text());
         reply.error_url = Some(format!("{}/api/_load_error_log?file={name}", request.base_url));
     }
-    if filtered as f64 > request.options.max_filter_ratio * counts.total as f64 {
+    let meant = counts.total - unselected;
+    if filtered as f64 > request.options.max_filter_ratio * meant as f64 {
         let first = counts.rejects.first().unwrap_or_default();
         return Err(Error::invalid(format!(
-            "[DATA_QUALITY_ERROR]too many filtered rows: {filtered} of {}, max_filter_ratio is {}; first: {first}",
-            counts.total, request.options.max_filter_ratio
+            "[DATA_QUALITY_ERROR]too many filtered rows: {filtered} of {meant}, max_filter_ratio is {}; first: {first}",
+            request.options.max_filter_ratio
         )));
     }
     coordinator.finish().await
 }
 
-async fn route(coordinator: &mut Coordinator, mut batches: mpsc::Receiver<RecordBatch>) -> Result<Rejects> {
-    let mut rejects = Rejects::default();
-    while let Some(batch) = batches.recv().await {
+/// Send the chosen rows on their way; those that have nowhere to go, and how many were not chosen.
+async fn route(
+    coordinator: &mut Coordinator,
+    chosen: Option<&Filter>,
+    mut batches: mpsc::Receiver<RecordBatch>,
+) -> Result<(Rejects, u64)> {
+    let (mut rejects, mut unselected) = (Rejects::default(), 0);
+    while let Some(all) = batches.recv().await {
+        let batch = chosen.map_or_else(|| Ok(all.clone()), |chosen| chosen.choose(&all))?;
+        unselected += (all.num_rows() - batch.num_rows()) as u64;
+        if batch.num_rows() == 0 {
+            continue;
+        }
         let unroutable = coordinator.push(batch.clone()).await?;
         for row in unroutable {
             rejects.add(|| {
@@ -230,7 +244,7 @@ async fn route(coordinator: &mut Coordinator, mut batches: mpsc::Receiver<Record
             });
         }
     }
-    Ok(rejects)
+    Ok((rejects, unselected))
 }
 
 /// Hand a batch to the router, from a thread that may block.

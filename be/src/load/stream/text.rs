@@ -1,7 +1,7 @@
 //! Records of a text file into batches of whole rows. Records that do not fit are left out and counted.
 
 use super::csv::{Reader, Record};
-use super::options::Options;
+use super::options::{Assigned, Options};
 use crate::limits::{PARSE_BYTES, PARSE_ROWS};
 use crate::load::rejects::{Rejects, with_line};
 use arrow::array::RecordBatch;
@@ -15,24 +15,34 @@ use std::sync::Arc;
 pub enum Source {
     /// A field of the file, by position.
     Field(usize),
-    /// The column's DEFAULT; `None` is NULL.
+    /// The column's DEFAULT, or what the load gives all rows; `None` is NULL.
     Default(Option<String>),
 }
 
-/// The source of each table column when the file has these columns. Names that the table does not have are skipped.
-pub fn sources(schema: &Schema, file_columns: &[String]) -> Result<Vec<Source>> {
+/// The source of each table column when the file has these columns. Names that the table does not have are skipped;
+/// `assigned` columns take something else.
+pub fn sources(schema: &Schema, file_columns: &[String], assigned: &[(String, Assigned)]) -> Result<Vec<Source>> {
     let known = |name: &&String| schema.index_of(name).is_some();
-    if !file_columns.iter().any(|name| known(&name)) {
+    if assigned.is_empty() && !file_columns.iter().any(|name| known(&name)) {
         return Err(Error::invalid(format!("columns '{}' names no column of the table", file_columns.join(", "))));
     }
+    if let Some((unknown, _)) = assigned.iter().find(|(name, _)| !known(&name)) {
+        return Err(Error::invalid(format!("columns sets '{unknown}', which is no column of the table")));
+    }
+    let place = |wanted: &str| file_columns.iter().position(|name| name.eq_ignore_ascii_case(wanted));
     let now_us = i64::try_from(time::now_ms()).unwrap_or(0) * 1_000;
-    let source = |column: &coffer_table::Column| match file_columns
-        .iter()
-        .position(|name| name.eq_ignore_ascii_case(&column.name))
-    {
-        Some(position) => Ok(Source::Field(position)),
-        None if column.default.is_some() || column.nullable => Ok(Source::Default(column.default_at(now_us))),
-        None => Err(Error::invalid(format!(
+    let other = |column: &coffer_table::Column| {
+        let found = assigned.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
+        found.map(|(_, from)| from)
+    };
+    let source = |column: &coffer_table::Column| match (other(column), place(&column.name)) {
+        (Some(Assigned::Constant(value)), _) => Ok(Source::Default(value.clone())),
+        (Some(Assigned::Copy(from)), _) => place(from).map(Source::Field).ok_or_else(|| {
+            Error::invalid(format!("column '{}' takes '{from}', which is not in the file", column.name))
+        }),
+        (None, Some(position)) => Ok(Source::Field(position)),
+        (None, None) if column.default.is_some() || column.nullable => Ok(Source::Default(column.default_at(now_us))),
+        (None, None) => Err(Error::invalid(format!(
             "column '{}' is not in the file and has neither a default nor NULL",
             column.name
         ))),
@@ -58,7 +68,7 @@ impl Rules {
         let blank =
             |column: &coffer_table::Column| column.nullable && !column.kind.is_text() && options.strict != Some(true);
         Ok(Rules {
-            sources: sources(schema, names)?,
+            sources: sources(schema, names, &options.assigned)?,
             width: names.len(),
             lenient: options.strict == Some(false),
             blank_is_null: schema.columns.iter().map(blank).collect(),
