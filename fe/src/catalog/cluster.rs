@@ -17,6 +17,9 @@ pub struct Backend {
     pub port: u16,
     /// Milliseconds since the epoch.
     pub added_ms: u64,
+    /// Its replicas move to others, and then it leaves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decommissioned: bool,
 }
 
 impl Backend {

@@ -79,7 +79,15 @@ pub struct Tablet {
     pub replicas: Vec<BackendId>,
 }
 
+/// The property that names the colocation group.
+pub const COLOCATE_WITH: &str = "colocate_with";
+
 impl Table {
+    /// Its colocation group.
+    pub fn group(&self) -> Option<&str> {
+        self.properties.get(COLOCATE_WITH).map(String::as_str).filter(|group| !group.is_empty())
+    }
+
     /// The partition with this name, ignoring ASCII case.
     pub fn partition(&self, name: &str) -> Option<&Partition> {
         self.partitions.values().find(|partition| partition.name.eq_ignore_ascii_case(name))

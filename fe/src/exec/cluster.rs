@@ -1,5 +1,6 @@
 //! ALTER SYSTEM: backends and brokers come and go, and brokers get limits.
 
+pub(in crate::exec) mod drain;
 mod frontends;
 
 use crate::error::{Error, Result};
@@ -8,14 +9,19 @@ use crate::exec::context::Context;
 use crate::exec::names::host_and_port;
 use crate::exec::repository::properties::of_broker;
 use crate::meta::command::Command;
+use crate::meta::drain::DrainChange;
 use crate::meta::state::State;
 use crate::sql::ast::AlterSystem;
 use coffer_proto::ids::BackendId;
 use coffer_stdx::time::now_ms;
+use std::time::Duration;
 
 const DROP_WARNING: &str = "It is highly NOT RECOMMENDED to use DROP BACKEND stmt.It is not safe to directly drop a \
                             backend. All data on this backend will be discarded permanently. If you insist, use DROPP \
                             instead of DROP";
+
+/// How long a new leader tries to reach the backends before those that it did not count as dead.
+const ACQUAINTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// ALTER SYSTEM.
 pub(super) async fn alter_system(context: &Context, statement: AlterSystem) -> Result<Answer> {
@@ -28,6 +34,18 @@ pub(super) async fn alter_system(context: &Context, statement: AlterSystem) -> R
         AlterSystem::ForceDropBackend(named) => {
             let backends = context.meta.view(|state| find_backends(state, &named))?;
             Command::DropBackends { backends }
+        }
+        AlterSystem::DecommissionBackend(named) => {
+            let all: Vec<BackendId> = context.meta.view(|state| state.backends.keys().copied().collect());
+            context.backends.acquainted(&all, ACQUAINTED_WITHIN).await;
+            context.meta.view(|state| {
+                let backends = find_backends(state, &named)?;
+                drain::decommission(state, backends, |backend| context.backends.alive(backend))
+            })?
+        }
+        AlterSystem::CancelDecommission(named) => {
+            let backends = context.meta.view(|state| find_backends(state, &named))?;
+            Command::Drain(DrainChange::Decommission { backends, on: false })
         }
         AlterSystem::AddBroker { name, addresses } => Command::AddBrokers { name, addresses: checked(&addresses)? },
         AlterSystem::DropBroker { name, addresses } => {

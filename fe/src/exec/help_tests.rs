@@ -123,6 +123,8 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::AlterSystem(AlterSystem::DropBackend(_) | AlterSystem::ForceDropBackend(_)) => {
             "ALTER SYSTEM DROP BACKEND"
         }
+        Statement::AlterSystem(AlterSystem::DecommissionBackend(_)) => "ALTER SYSTEM DECOMMISSION BACKEND",
+        Statement::AlterSystem(AlterSystem::CancelDecommission(_)) => "CANCEL DECOMMISSION BACKEND",
         Statement::AlterSystem(AlterSystem::AddBroker { .. }) => "ALTER SYSTEM ADD BROKER",
         Statement::AlterSystem(AlterSystem::DropBroker { .. } | AlterSystem::DropAllBroker(_)) => {
             "ALTER SYSTEM DROP BROKER"

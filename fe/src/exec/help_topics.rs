@@ -7,7 +7,7 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 83] = files![
+pub(super) static FILES: [&str; 85] = files![
     "admin-set-frontend-config",
     "admin-show-frontend-config",
     "admin-show-replica",
@@ -16,6 +16,7 @@ pub(super) static FILES: [&str; 83] = files![
     "alter-system-add-backend",
     "alter-system-add-broker",
     "alter-system-add-follower",
+    "alter-system-decommission-backend",
     "alter-system-drop-backend",
     "alter-system-drop-broker",
     "alter-system-drop-follower",
@@ -25,6 +26,7 @@ pub(super) static FILES: [&str; 83] = files![
     "backup",
     "begin",
     "cancel-backup",
+    "cancel-decommission-backend",
     "cancel-restore",
     "create-database",
     "create-repository",

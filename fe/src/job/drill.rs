@@ -181,7 +181,9 @@ impl World {
     }
 
     fn facts(&self) -> Facts {
-        Facts { now_ms: self.now_ms, backends: self.health.clone() }
+        let leaving = self.state.backends.values().filter(|backend| backend.decommissioned);
+        let leaving = leaving.map(|backend| backend.id).collect();
+        Facts { now_ms: self.now_ms, backends: self.health.clone(), leaving }
     }
 
     pub(super) fn plan(&self) -> Vec<Action> {

@@ -194,7 +194,9 @@ impl Driver {
             }
         };
         let now_ms = self.runner.clock.now_ms();
-        Facts { now_ms, backends: backends.iter().map(|backend| (backend.id, health(backend))).collect() }
+        let leaving = backends.iter().filter(|backend| backend.decommissioned).map(|backend| backend.id).collect();
+        let backends = backends.iter().map(|backend| (backend.id, health(backend))).collect();
+        Facts { now_ms, backends, leaving }
     }
 
     /// When to plan again at the latest; `None`: at once.

@@ -1,7 +1,7 @@
 //! What a plan may know besides the job record: the time and which backends are there.
 
 use coffer_proto::ids::BackendId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A backend without an answer for so long is replaced by other replicas, where a job can.
 pub const MOVE_AFTER_MS: u64 = 15_000;
@@ -31,6 +31,8 @@ pub struct Facts {
     pub now_ms: u64,
     /// The backends of the catalog.
     pub backends: BTreeMap<BackendId, Health>,
+    /// Those that are to leave, which take nothing more.
+    pub leaving: BTreeSet<BackendId>,
 }
 
 impl Facts {

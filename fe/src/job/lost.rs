@@ -65,7 +65,7 @@ enum Take {
 fn take_over(job: &RestoreJob, placement: &Placement, facts: &Facts, (lost, for_good): (BackendId, bool)) -> Take {
     let early = job.state.step() < RestoreState::Commit.step();
     let mut load: BTreeMap<BackendId, usize> = facts.backends.keys().map(|backend| (*backend, 0)).collect();
-    load.retain(|backend, _| early && *backend != lost && facts.up(*backend));
+    load.retain(|backend, _| early && *backend != lost && facts.up(*backend) && !facts.leaving.contains(backend));
     for (backend, tablets) in &placement.by_backend {
         load.entry(*backend).and_modify(|load| *load += tablets.len());
     }

@@ -163,6 +163,23 @@ fn a_second_loss_moves_what_had_moved_and_finished_downloads_stay_done() {
 }
 
 #[test]
+fn a_backend_that_is_to_leave_takes_nothing_over() {
+    for leaving in [false, true] {
+        let mut world = World::restore(false);
+        let backends: Vec<BackendId> = world.health.keys().copied().collect();
+        for backend in &backends[1..] {
+            world.state.backends.get_mut(backend).unwrap().decommissioned = leaving;
+        }
+        world.run_until(|world| world.name() == "DOWNLOADING");
+        world.health.insert(backends[0], Health::Gone);
+        world.run_until(|world| !job(world).moves.is_empty());
+        assert_eq!(job(&world).moves[0].to.is_empty(), leaving);
+        world.run();
+        assert_eq!(world.seen, STATES);
+    }
+}
+
+#[test]
 fn without_another_backend_the_replicas_that_are_left_must_do_and_the_last_one_names_its_tablet() {
     for stop in ["DOWNLOADING", "COMMIT"] {
         let mut world = World::restore(false);

@@ -239,6 +239,7 @@ impl Scale {
                 .keys()
                 .map(|backend| (*backend, Health::Up))
                 .collect::<BTreeMap<BackendId, _>>(),
+            ..Facts::default()
         };
         let (mut memory, mut running) = (Memory::default(), VecDeque::new());
         while !self.over(job) {

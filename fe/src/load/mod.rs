@@ -10,11 +10,13 @@
 //! are published or discarded, versions it missed are published in order. A replica that never got the rows of a load does
 //! not advance past it; it answers no reads of later versions until it is repaired ([`repair`]).
 //!
-//! Modules, bottom to top: `majority`, `label`, `elsewhere` | `publication`, `repair` | this file | `delete`, `publisher`, `service`,
-//! `http`.
+//! Modules, bottom to top: `majority`, `label`, `elsewhere`, `holds` | `publication`, `repair` | this file | `delete`,
+//! `publisher`, `drain`, `service`, `http`.
 
 mod delete;
+mod drain;
 mod elsewhere;
+mod holds;
 pub mod http;
 mod label;
 mod majority;
@@ -42,6 +44,7 @@ use coffer_proto::v1;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
+use holds::Holds;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,9 +85,11 @@ struct Shared {
     shutdown: Shutdown,
     /// The turn of backends in redirects and INSERTs.
     turn: AtomicUsize,
+    /// Tables into which no load begins just now.
+    holds: Holds,
 }
 
-/// Start the publisher; ends with `shutdown`.
+/// Start the publisher and the drain of leaving backends; ends with `shutdown`.
 pub fn start(
     meta: Meta,
     backends: Backends,
@@ -94,6 +99,7 @@ pub fn start(
 ) -> Loads {
     let loads = Loads::new(meta, backends, config, (login, audit), shutdown.clone());
     shutdown.spawn(publisher::run(loads.clone(), loads.shared.backends.events(), shutdown.clone()));
+    shutdown.spawn(drain::run(loads.clone(), shutdown.clone()));
     loads
 }
 
@@ -106,7 +112,9 @@ impl Loads {
         shutdown: Shutdown,
     ) -> Loads {
         let turn = AtomicUsize::new(0);
-        Loads { shared: Arc::new(Shared { meta, backends, config, login, audit, shutdown, turn }) }
+        Loads {
+            shared: Arc::new(Shared { meta, backends, config, login, audit, shutdown, turn, holds: Holds::default() }),
+        }
     }
 
     /// The replicated state.
@@ -142,6 +150,7 @@ impl Loads {
             let (database, table) = state.table(&name, None)?;
             Ok::<_, Error>((database.id, table.id))
         })?;
+        self.shared.holds.wait(table).await;
         let timeout_s = match u64::from(begin.timeout_s) {
             0 => self.shared.config.load_timeout_s.get(),
             given => given.min(MAX_TIMEOUT_S),

@@ -7,6 +7,7 @@ mod account;
 mod bin;
 mod catalog;
 mod cluster;
+mod drain;
 mod frontends;
 mod job;
 mod partition;
@@ -53,6 +54,7 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::SetProperties { db, table, properties } => catalog::set_properties(state, (*db, *table), properties),
         Command::AddBackends { addresses, now_ms } => cluster::add_backends(state, addresses, *now_ms),
         Command::DropBackends { backends } => cluster::drop_backends(state, backends),
+        Command::Drain(change) => drain::change(state, change),
         Command::AddBrokers { name, addresses } => cluster::add_brokers(state, name, addresses),
         Command::DropBrokers { name, addresses } => {
             let outcome = cluster::drop_brokers(state, name, addresses)?;

@@ -9,6 +9,7 @@ use crate::catalog::job::{BackupState, JobError, ManifestPart, RestoreOptions, R
 use crate::catalog::rate::{RateChange, RateLimits};
 use crate::catalog::table::Partitioning;
 use crate::meta::definition::Definition;
+use crate::meta::drain::DrainChange;
 use coffer_proto::ids::{BackendId, DbId, JobId, PartitionId, RepositoryId, TableId, TabletId, TransactionId};
 use coffer_stdx::{Error, ErrorKind};
 use coffer_table::{KeyRange, Schema};
@@ -55,6 +56,8 @@ pub enum Command {
     DropBackends {
         backends: Vec<BackendId>,
     },
+    /// Replicas leave backends that are to leave.
+    Drain(DrainChange),
     AddBrokers {
         name: String,
         addresses: Vec<String>,
@@ -215,6 +218,7 @@ impl Command {
                 }
                 Command::Define(Definition::CreateView(new)) => new.view.query.len(),
                 Command::Truncate { partitions, .. } => partitions.iter().map(|(_, placement)| placed(placement)).sum(),
+                Command::Drain(DrainChange::Swap { swaps, .. }) => 4 * PER_TABLET * swaps.len(),
                 Command::CommitTransaction { tablets, partitions, .. } => 16 * (tablets.len() + partitions.len()),
                 // Whole plans of jobs: these go alone.
                 Command::CreateRestore(_) | Command::AdvanceBackup { .. } => crate::limits::GROUP_BYTES,

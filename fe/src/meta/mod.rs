@@ -6,6 +6,7 @@ pub mod apply;
 pub mod command;
 mod compact;
 pub mod definition;
+pub mod drain;
 pub mod requests;
 pub mod state;
 pub mod view;

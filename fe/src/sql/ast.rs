@@ -339,6 +339,10 @@ pub enum AlterSystem {
     DropBackend(Vec<String>),
     /// DROPP: really drops.
     ForceDropBackend(Vec<String>),
+    /// DECOMMISSION: moves replicas away, then drops.
+    DecommissionBackend(Vec<String>),
+    /// CANCEL DECOMMISSION.
+    CancelDecommission(Vec<String>),
     AddBroker {
         name: String,
         addresses: Vec<String>,

@@ -18,6 +18,8 @@ pub(super) fn alter_system(cursor: &mut Cursor<'_>) -> Result<Statement> {
         AlterSystem::DropBackend(backends(cursor)?)
     } else if cursor.eat_all(&["DROPP", "BACKEND"]) {
         AlterSystem::ForceDropBackend(backends(cursor)?)
+    } else if cursor.eat_all(&["DECOMMISSION", "BACKEND"]) {
+        AlterSystem::DecommissionBackend(backends(cursor)?)
     } else if cursor.eat_all(&["ADD", "BROKER"]) {
         let name = cursor.name("a broker name")?;
         names::check_common("broker", &name)?;
@@ -40,6 +42,11 @@ pub(super) fn alter_system(cursor: &mut Cursor<'_>) -> Result<Statement> {
         return Err(known::refuse_after("ALTER SYSTEM", cursor));
     };
     Ok(Statement::AlterSystem(change))
+}
+
+/// Behind CANCEL DECOMMISSION BACKEND.
+pub(super) fn cancel_decommission(cursor: &mut Cursor<'_>) -> Result<Statement> {
+    Ok(Statement::AlterSystem(AlterSystem::CancelDecommission(backends(cursor)?)))
 }
 
 /// `name ["host:port" [, ...]] SET (...)`.

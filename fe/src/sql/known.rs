@@ -79,8 +79,7 @@ const KNOWN: [&str; 73] = [
     "UNLOCK",
     "UPDATE",
 ];
-const ALTER_SYSTEM: [&str; 7] =
-    ["ADD FREE", "DROP FREE", "DECOMMISSION BACKEND", "MODIFY BACKEND", "MODIFY FRONTEND", "RENAME", "SET"];
+const ALTER_SYSTEM: [&str; 6] = ["ADD FREE", "DROP FREE", "MODIFY BACKEND", "MODIFY FRONTEND", "RENAME", "SET"];
 const SHOW: [&str; 53] = [
     "ALL ROUTINE LOAD",
     "ALTER",

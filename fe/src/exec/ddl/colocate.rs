@@ -5,7 +5,6 @@
 //! have the same number and types of distribution columns, buckets and replicas; the places of a new partition are those
 //! of a partition that is there.
 
-use super::properties::COLOCATE_WITH;
 use crate::catalog::database::Database;
 use crate::catalog::table::Table;
 use crate::error::{Error, Result};
@@ -35,7 +34,7 @@ impl Shape {
 
 /// The group of a table.
 pub(crate) fn group_of(table: &Table) -> Option<&str> {
-    table.properties.get(COLOCATE_WITH).map(String::as_str).filter(|group| !group.is_empty())
+    table.group()
 }
 
 fn members<'a>(database: &'a Database, group: &'a str) -> impl Iterator<Item = &'a Table> {
@@ -91,6 +90,7 @@ pub(crate) fn lies_as(table: &Table, places: &Placement) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::table::COLOCATE_WITH;
     use crate::exec::backup::sample::{database, table};
     use coffer_proto::ids::BackendId;
 

@@ -466,10 +466,11 @@ fn check_set(database: &Database, table: &Table, properties: &Properties) -> Res
     }
 }
 
-/// The backends that are alive, with the replicas the catalog gives them.
+/// The backends that are alive and stay, with the replicas the catalog gives them.
 pub(crate) fn living(context: &Context, state: &State) -> Places {
+    let staying = state.backends.values().filter(|backend| !backend.decommissioned);
     let mut counts: BTreeMap<BackendId, u64> =
-        state.backends.keys().filter(|id| context.backends.alive(**id)).map(|id| (*id, 0)).collect();
+        staying.filter(|backend| context.backends.alive(backend.id)).map(|backend| (backend.id, 0)).collect();
     let tables = state.databases.values().flat_map(|database| database.tables.values());
     for (_, tablet) in tables.flat_map(Table::tablets) {
         for backend in &tablet.replicas {

@@ -14,7 +14,7 @@ pub const REPLICATION_NUM: &str = "replication_num";
 const REPLICATION_ALLOCATION: &str = "replication_allocation";
 const DEFAULT_TAG: &str = "tag.location.default";
 /// The group of tables that share their placement.
-pub const COLOCATE_WITH: &str = "colocate_with";
+pub use crate::catalog::table::COLOCATE_WITH;
 const DYNAMIC: &str = "dynamic_partition.";
 
 /// Known, kept, and without effect.

@@ -4,6 +4,7 @@ use crate::backends::{BackendStatus, BrokerStatus};
 use crate::catalog::cluster::Backend;
 use crate::catalog::rate::RateLimits;
 use crate::exec::answer::RowSet;
+use crate::exec::cluster::drain::in_the_way;
 use crate::exec::context::Context;
 use crate::exec::text::{NONE, share, size, time};
 use crate::meta::state::State;
@@ -60,16 +61,35 @@ const BROKER_COLUMNS: [&str; 14] = [
 
 /// SHOW BACKENDS, by host.
 pub(super) fn backends(context: &Context) -> RowSet {
-    let (mut known, placed) =
-        context.meta.view(|state| (state.backends.values().cloned().collect::<Vec<_>>(), placed_replicas(state)));
+    let alive = |backend| context.backends.alive(backend);
+    let (mut known, placed, leaving) = context.meta.view(|state| {
+        let leaving = state.backends.values().filter(|backend| backend.decommissioned);
+        let leaving: BTreeMap<BackendId, String> =
+            leaving.map(|backend| (backend.id, departure(state, backend.id, alive))).collect();
+        (state.backends.values().cloned().collect::<Vec<_>>(), placed_replicas(state), leaving)
+    });
     known.sort_by(|left, right| (&left.host, left.port).cmp(&(&right.host, right.port)));
     let mut set = RowSet::new(BACKEND_COLUMNS);
     for backend in known {
-        let status = context.backends.status(backend.id).unwrap_or_default();
+        let mut status = context.backends.status(backend.id).unwrap_or_default();
+        if let Some(left) = leaving.get(&backend.id) {
+            status.error = [status.error.as_str(), left].join(if status.error.is_empty() { "" } else { "; " });
+        }
         let placed = placed.get(&backend.id).copied().unwrap_or_default();
         set.push(backend_row(&backend, &status, placed));
     }
     set
+}
+
+/// What a backend that is to leave waits for.
+fn departure(state: &State, backend: BackendId, alive: impl Fn(BackendId) -> bool) -> String {
+    let left = state.leftovers(backend);
+    let waits = left.describe().unwrap_or_else(|| "nothing".to_owned());
+    let moves = left.replicas + left.in_bin > 0;
+    match in_the_way(state, &[backend], alive).filter(|_| moves) {
+        Some(reason) => format!("decommissioned, left to move: {waits}; {reason}"),
+        None => format!("decommissioned, left to move: {waits}"),
+    }
 }
 
 /// Replicas that the catalog gives to each backend.
@@ -114,7 +134,7 @@ fn backend_row(backend: &Backend, status: &BackendStatus, placed: u64) -> Vec<St
         time(status.start_ms),
         time(status.heartbeat_ms),
         status.alive.to_string(),
-        fixed("false"),
+        backend.decommissioned.to_string(),
         placed.to_string(),
         size(sum(|disk| disk.data_bytes)),
         size(sum(|disk| disk.trash_bytes)),
@@ -204,6 +224,19 @@ mod tests {
         assert_eq!((cell("DataUsedCapacity"), cell("TotalCapacity")), ("24.000 B", "1.953 KB"));
         assert_eq!(cell("LastHeartbeat"), "NULL");
         assert_eq!(backend_row(backend, &BackendStatus::default(), 0).len(), 28);
+    }
+
+    #[test]
+    fn a_backend_that_leaves_says_what_it_waits_for() {
+        let mut state = sample::state();
+        let plain = BackendId(10_001);
+        state.backends.get_mut(&plain).unwrap().decommissioned = true;
+        let text = departure(&state, plain, |_| true);
+        assert!(text.starts_with("decommissioned, left to move: 7 tablets of tables; table 'db.t' has 2"), "{text}");
+        let row = backend_row(&state.backends[&plain], &BackendStatus::default(), 7);
+        assert_eq!(row[BACKEND_COLUMNS.iter().position(|column| *column == "SystemDecommissioned").unwrap()], "true");
+        state.databases.clear();
+        assert_eq!(departure(&state, plain, |_| true), "decommissioned, left to move: nothing");
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub(super) fn add_backends(state: &mut State, addresses: &[(String, u16)], now_m
     }
     for (host, port) in addresses {
         let id = BackendId(state.take_id());
-        state.backends.insert(id, Backend { id, host: host.clone(), port: *port, added_ms: now_ms });
+        state
+            .backends
+            .insert(id, Backend { id, host: host.clone(), port: *port, added_ms: now_ms, decommissioned: false });
     }
     Ok(Outcome::Done)
 }

@@ -286,6 +286,11 @@ fn the_cluster() {
         ("alter system drop backend 'h:1'", system(AlterSystem::DropBackend(names(&["h:1"])))),
         ("alter system dropp backend 'h:1', '10001'", system(AlterSystem::ForceDropBackend(names(&["h:1", "10001"])))),
         (
+            "alter system decommission backend 'h:1', '10001'",
+            system(AlterSystem::DecommissionBackend(names(&["h:1", "10001"]))),
+        ),
+        ("cancel decommission backend 'h:1';", system(AlterSystem::CancelDecommission(names(&["h:1"])))),
+        (
             "alter system add broker b 'h:8000'",
             system(AlterSystem::AddBroker { name: "b".to_owned(), addresses: names(&["h:8000"]) }),
         ),
@@ -316,10 +321,11 @@ fn the_cluster() {
         ("alter system add backend", "'"),
         ("alter system add backend h", "h'"),
         ("alter system add broker b", "'"),
+        ("alter system decommission backend", "'"),
+        ("cancel decommission backend h", "h'"),
         ("alter system blow up", "blow up'"),
     ]);
     not_supported(&[
-        "alter system decommission backend 'h:1'",
         "alter system rename c",
         "alter system modify backend 'h:1' set ('a'='b')",
         "alter system add backend 'h:1' properties ('tag.location'='a')",

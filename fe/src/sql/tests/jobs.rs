@@ -127,5 +127,5 @@ fn cancels() {
         ("cancel backup from", "'"),
         ("cancel backup from d where label = 'x'", "where label"),
     ]);
-    not_supported(&["cancel decommission backend 'h:1'", "cancel load where label = 'x'"]);
+    not_supported(&["cancel load where label = 'x'"]);
 }
