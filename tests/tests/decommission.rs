@@ -7,7 +7,7 @@ use coffer_tests::http::StreamLoad;
 use coffer_tests::mysql::Row;
 use coffer_tests::{Cluster, Node, Outcome, Sql, eventually};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -84,42 +84,36 @@ async fn compare(cluster: &Cluster, table: &str, loads: u64) -> Outcome {
 struct Open(TcpStream);
 
 impl Open {
-    /// Send the first row of `rows`, and wait until the load has begun.
+    /// Send the first row of `rows`, and go on when the load has begun.
     async fn begin(cluster: &Cluster, backend: &Node, table: &str, rows: &str) -> anyhow::Result<Open> {
-        let mut stream = TcpStream::connect(&backend.http).await?;
-        let head = format!(
-            "PUT /api/d/{table}/_stream_load HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic cm9vdDo=\r\nlabel: open\r\n\
-             column_separator: |\r\ntimeout: 60\r\nContent-Length: {}\r\n\r\n",
-            backend.http,
-            rows.len()
-        );
-        let first = rows.split_inclusive('\n').next().context("rows")?;
-        stream.write_all(format!("{head}{first}").as_bytes()).await?;
-        stream.flush().await?;
+        let number = AtomicU64::new(0);
         eventually("the load is open", Duration::from_secs(60), || async {
-            let other = StreamLoad::new(cluster.frontend(), "d", table).header("label", "open");
-            let answer = other.send("").await?;
-            ensure!(answer["Status"] == "Label Already Exists", "{answer}");
-            Ok(())
+            let label = format!("open_{}", number.fetch_add(1, Ordering::Relaxed));
+            let mut stream = TcpStream::connect(&backend.http).await?;
+            let head = format!(
+                "PUT /api/d/{table}/_stream_load HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic cm9vdDo=\r\n\
+                 label: {label}\r\ncolumn_separator: |\r\ntimeout: 60\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n",
+                backend.http,
+                rows.len()
+            );
+            let first = rows.split_inclusive('\n').next().context("rows")?;
+            stream.write_all(format!("{head}{first}").as_bytes()).await?;
+            // Another load gets the label only when that one has not begun; then the next label is tried.
+            let other = StreamLoad::new(cluster.frontend(), "d", table).header("label", &label).send("").await?;
+            ensure!(other["ExistingJobStatus"] == "RUNNING", "{other}");
+            Ok(Open(stream))
         })
-        .await?;
-        Ok(Open(stream))
+        .await
     }
 
     /// Send the rest; what the backend answers.
     async fn end(mut self, rows: &str) -> anyhow::Result<String> {
         let rest: String = rows.split_inclusive('\n').skip(1).collect();
         self.0.write_all(rest.as_bytes()).await?;
-        let mut answer = Vec::new();
-        let mut buffer = [0; 4096];
-        while !String::from_utf8_lossy(&answer).contains("\n}") && !String::from_utf8_lossy(&answer).contains("\"}") {
-            let read = tokio::time::timeout(Duration::from_secs(60), self.0.read(&mut buffer)).await??;
-            if read == 0 {
-                break;
-            }
-            answer.extend_from_slice(&buffer[..read]);
-        }
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(60), self.0.read_to_string(&mut answer)).await??;
+        Ok(answer)
     }
 }
 
