@@ -92,7 +92,7 @@ impl Open {
             let mut stream = TcpStream::connect(&backend.http).await?;
             let head = format!(
                 "PUT /api/d/{table}/_stream_load HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic cm9vdDo=\r\n\
-                 label: {label}\r\ncolumn_separator: |\r\ntimeout: 60\r\nContent-Length: {}\r\n\
+                 label: {label}\r\ncolumn_separator: |\r\ntimeout: 120\r\nContent-Length: {}\r\n\
                  Connection: close\r\n\r\n",
                 backend.http,
                 rows.len()
@@ -117,6 +117,13 @@ impl Open {
     }
 }
 
+fn plain(table: &str, replicas: u32) -> String {
+    format!(
+        "CREATE TABLE d.{table} (k INT) DUPLICATE KEY(k) DISTRIBUTED BY HASH(k) BUCKETS 12
+         PROPERTIES (\"replication_num\" = \"{replicas}\")"
+    )
+}
+
 /// Tables of every kind, with rows: one and two replicas, a colocation group, one in the recycle bin.
 async fn tables(cluster: &Cluster) -> Outcome {
     let mut sql = cluster.sql();
@@ -133,7 +140,7 @@ async fn tables(cluster: &Cluster) -> Outcome {
         .await?;
         sql.run(&format!("INSERT INTO d.g_{table} VALUES (1), (2), (3), (4), (5), (6)")).await?;
     }
-    sql.run("CREATE TABLE d.empty (k INT) DUPLICATE KEY(k) DISTRIBUTED BY HASH(k) BUCKETS 8").await?;
+    sql.run(&plain("empty", 2)).await?;
     sql.run("DROP TABLE d.gone").await
 }
 
@@ -187,7 +194,7 @@ async fn a_backend_is_drained_while_loads_go_on_and_nothing_is_lost() -> Outcome
     let left = before.get("BackendId");
     sql.run("RECOVER TABLE d.gone").await?;
     compare(&cluster, "d.gone", 1).await?;
-    sql.run("CREATE TABLE d.new (k INT) DUPLICATE KEY(k) DISTRIBUTED BY HASH(k) BUCKETS 12").await?;
+    sql.run(&plain("new", 1)).await?;
     for table in ["d.one", "d.two", "d.gone", "d.empty", "d.new", "d.g_left", "d.g_right"] {
         ensure!(tablets_on(&mut sql, table, left).await? == 0, "{table} is on a backend that left");
     }
@@ -196,7 +203,8 @@ async fn a_backend_is_drained_while_loads_go_on_and_nothing_is_lost() -> Outcome
         "a group that is not together"
     );
     ensure!(sql.scalar("SELECT count(*) FROM d.g_left l JOIN d.g_right r ON l.k = r.k").await? == "6");
-    ensure!(sql.error("CANCEL DECOMMISSION BACKEND '10001'").await?.message.contains("backend does not exist"));
+    let error = sql.error(&format!("CANCEL DECOMMISSION BACKEND '{left}'")).await?;
+    ensure!(error.message.contains("backend does not exist"), "{error:?}");
     Ok(())
 }
 
@@ -227,7 +235,7 @@ async fn an_open_load_is_waited_for_and_a_drain_is_called_off() -> Outcome {
     ensure!(answer.contains("\"Success\"") || answer.contains("\"Publish Timeout\""), "{answer}");
     eventually("the load is visible", DRAIN_LIMIT, || compare(&cluster, "d.one", 2)).await?;
     compare(&cluster, "d.two", 1).await?;
-    sql.run("CREATE TABLE d.new (k INT) DUPLICATE KEY(k) DISTRIBUTED BY HASH(k) BUCKETS 12").await?;
+    sql.run(&plain("new", 1)).await?;
     ensure!(tablets_on(&mut sql, "d.new", row.get("BackendId")).await? > 0, "it takes new tablets again");
     // It can leave later, and others may hold what they held before.
     sql.run(&decommission("be-1")).await?;
