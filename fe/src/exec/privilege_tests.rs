@@ -124,9 +124,14 @@ fn backups_and_their_kin_need_admin() {
 
 #[test]
 fn machines_need_node() {
-    let statement = "ALTER SYSTEM ADD BACKEND 'h:1'";
-    assert_eq!((eve(&global(Privilege::Admin), statement), eve(&global(Privilege::Node), statement)), (1227, 0));
-    assert_eq!((ask(&with(&[]), "admin", None, statement), ask(&with(&[]), "root", None, statement)), (1227, 0));
+    for statement in [
+        "ALTER SYSTEM ADD BACKEND 'h:1'",
+        "ALTER SYSTEM DECOMMISSION BACKEND 'h:1'",
+        "CANCEL DECOMMISSION BACKEND 'h:1'",
+    ] {
+        assert_eq!((eve(&global(Privilege::Admin), statement), eve(&global(Privilege::Node), statement)), (1227, 0));
+        assert_eq!((ask(&with(&[]), "admin", None, statement), ask(&with(&[]), "root", None, statement)), (1227, 0));
+    }
     for statement in ["SHOW BACKENDS", "SHOW FRONTENDS", "SHOW BROKER"] {
         assert_eq!(eve(&with(&[]), statement), 1227, "{statement}");
         assert_eq!(eve(&global(Privilege::Node), statement), 0, "{statement}");

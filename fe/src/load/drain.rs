@@ -48,6 +48,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAX_DOUBLINGS: u32 = 5;
 /// A backend on which a copy failed gets no others for so long.
 const SPARE_FOR: Duration = Duration::from_secs(60);
+/// For so long nothing must have referred to a backend before it is dropped: a statement that chose its places before the
+/// backend was to leave has its entry by then.
+const FREE_FOR: Duration = Duration::from_secs(5);
 /// Looks between complaints about what cannot move.
 const COMPLAIN_EVERY_LOOKS: u64 = 30;
 
@@ -90,6 +93,8 @@ struct Drain {
     running: JoinSet<Ended>,
     keys: HashSet<Key>,
     removing: HashSet<BackendId>,
+    /// Since when nothing has referred to a backend.
+    free: HashMap<BackendId, Instant>,
     /// Not before, and how often it failed.
     after: HashMap<Key, (Instant, u32)>,
     spared: HashMap<BackendId, Instant>,
@@ -104,6 +109,7 @@ impl Drain {
             running: JoinSet::new(),
             keys: HashSet::new(),
             removing: HashSet::new(),
+            free: HashMap::new(),
             after: HashMap::new(),
             spared: HashMap::new(),
             looks: 0,
@@ -132,6 +138,7 @@ impl Drain {
     /// Begin what there is to do.
     fn look(&mut self, now: Instant) {
         let leaving: Vec<BackendId> = self.loads.shared.meta.view(leaving);
+        self.free.retain(|backend, _| leaving.contains(backend));
         if leaving.is_empty() {
             self.after.clear();
             return;
@@ -148,8 +155,12 @@ impl Drain {
             self.running.spawn(go(self.loads.clone(), Arc::clone(&self.slots), round));
         }
         for backend in leaving {
-            let free = self.loads.shared.meta.view(|state| state.leftovers(backend).describe().is_none());
-            if free && self.removing.insert(backend) {
+            if self.loads.shared.meta.view(|state| state.leftovers(backend).describe().is_some()) {
+                self.free.remove(&backend);
+                continue;
+            }
+            let since = *self.free.entry(backend).or_insert(now);
+            if now >= since + FREE_FOR && self.removing.insert(backend) {
                 let meta = self.loads.shared.meta.clone();
                 let command = Command::Drain(DrainChange::Remove { backend });
                 self.running
@@ -503,7 +514,9 @@ mod tests {
         });
         meta.propose(Command::DropTable { db, table }).await.unwrap();
         drain.look(now);
-        drain.look(now);
+        assert!(drain.running.is_empty(), "a table may just be on its way to it");
+        drain.look(now + FREE_FOR);
+        drain.look(now + FREE_FOR);
         assert_eq!(drain.running.len(), 1);
         let ended = drain.running.join_next().await.unwrap().unwrap();
         drain.ended(ended, now);
