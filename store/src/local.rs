@@ -1,8 +1,9 @@
 //! A directory as a store: every object is a file, every segment of its path a directory.
 //!
-//! A put writes `.coffer-tmp-<random>` beside its target, syncs it, gives it its name (rename, or link when the object
-//! must be new) and syncs the directory. A crash leaves the old object or the new one, and perhaps a temporary file,
-//! which no listing shows and which a put into the same directory removes a day later. Directories appear when an object
+//! A put writes `.coffer-tmp-<writer>-<random>` beside its target, syncs it, gives it its name (rename, or link when the
+//! object must be new) and syncs the directory. A crash leaves the old object or the new one, and perhaps a temporary file,
+//! which no listing shows. The next listing of its directory, put into it or delete from it removes it once its writer is
+//! known to be dead (see `writer`), or when nobody wrote to it for a day. Directories appear when an object
 //! needs them and go when their last object goes, so that a location looks as it would in an object store.
 //!
 //! All file work runs on blocking threads, one piece at a time, so that no slow peer holds a thread.
@@ -10,6 +11,7 @@
 mod dirs;
 mod walk;
 mod write;
+mod writer;
 
 use crate::{ByteStream, Child, ChildStream, LocalAccess, ObjectInfo, ObjectStream, PutOptions, Store, body, path};
 use async_trait::async_trait;
@@ -58,7 +60,7 @@ impl LocalStore {
         let (dirs, prefix) = (Arc::clone(&self.dirs), prefix.to_owned());
         let walk = blocking(move || {
             dirs.check_base()?;
-            Walk::start(dirs.root(), &prefix, depth)
+            Walk::start(dirs, &prefix, depth)
         })
         .await?;
         let pages = stream::try_unfold(walk, |mut walk| async move {
@@ -90,7 +92,9 @@ fn resolve(location: &Path, access: &LocalAccess) -> Result<(PathBuf, PathBuf)> 
             Err(error) => missing.push(format!("{}: {error}", root.display())),
         }
     }
-    let mut reason = format!("location '{shown}' is not below any of the local_roots of this process");
+    let roots: Vec<String> = access.roots.iter().map(|root| root.display().to_string()).collect();
+    let roots = roots.join(", ");
+    let mut reason = format!("location '{shown}' is not below any of the local_roots of this process: {roots}");
     if !missing.is_empty() {
         reason = format!("{reason} (of which some cannot be used: {})", missing.join(", "));
     }
@@ -275,6 +279,9 @@ mod tests {
         ] {
             let error = resolve(&location, &access).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Denied);
+            for root in &access.roots {
+                assert!(error.message().contains(&root.display().to_string()), "{error}");
+            }
             assert!(error.message().contains(says), "{error}");
         }
         for location in ["relative", "/a/../b"] {
@@ -311,6 +318,33 @@ mod tests {
         assert_eq!(listed, []);
         store.put("d/a", body::from_bytes("x"), PutOptions::default()).await.unwrap();
         assert!(!old.exists() && new.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_writer_left_goes_at_once_and_never_that_of_a_living_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path(), &access(dir.path())).unwrap();
+        let leave = |folder: &str, name: &str| {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+            let path = dir.path().join(folder).join(name);
+            fs::write(&path, "half").unwrap();
+            path
+        };
+        let left = |folder: &str| leave(folder, &writer::tests::name_of_a_dead_writer());
+        // By a put, with the same process's own file beside it.
+        let (dead, own) = (left("a"), leave("a", &writer::name()));
+        store.put("a/x", body::from_bytes("x"), PutOptions::default()).await.unwrap();
+        assert!(!dead.exists() && own.exists());
+        // By the delete of the last object, in a folder this store knows already: the folder goes too.
+        store.put("b/x", body::from_bytes("x"), PutOptions::default()).await.unwrap();
+        let dead = left("b");
+        store.delete("b/x", false).await.unwrap();
+        assert!(!dead.exists() && !dir.path().join("b").exists());
+        // By a listing, at any depth.
+        let (deep, kept) = (left("c/d"), leave("e", &writer::name()));
+        let listed: Vec<_> = store.list("").await.unwrap().try_collect().await.unwrap();
+        assert_eq!(listed.iter().map(|object| object.path.as_str()).collect::<Vec<_>>(), ["a/x"]);
+        assert!(!deep.exists() && !dir.path().join("c").exists() && kept.exists() && own.exists());
     }
 
     #[tokio::test]

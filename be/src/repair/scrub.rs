@@ -3,10 +3,9 @@
 //! report, and repaired from another replica.
 
 use crate::config::Config;
-use crate::tablet::{Tablet, TabletStore};
+use crate::tablet::TabletStore;
 use crate::task::blocking;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::{ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,27 +42,13 @@ async fn all(store: &Arc<TabletStore>, bytes_s: u64) -> usize {
     for tablet in store.tablets() {
         for file in tablet.meta().files() {
             let (store, checked, name) = (store.clone(), tablet.clone(), file.clone());
-            let outcome = blocking(move || Ok(check(&store, &checked, &name))).await;
+            let outcome = blocking(move || Ok(store.check_file(&checked, &name))).await;
             bad += usize::from(matches!(outcome, Ok(Err(_))));
             // Sleeping for the time that the bytes may take keeps the disk free for others, however large the files.
             tokio::time::sleep(Duration::from_secs_f64(file.bytes as f64 / bytes_s as f64)).await;
         }
     }
     bad
-}
-
-/// Whether a file is as it was written. A tablet or a file that was dropped or replaced meanwhile is no matter.
-fn check(store: &TabletStore, tablet: &Arc<Tablet>, file: &crate::tablet::DataFile) -> Result<()> {
-    let same = |now: Arc<Tablet>| Arc::ptr_eq(&now, tablet) && now.has_file(&file.name);
-    let current = || store.tablet(tablet.id()).is_some_and(same);
-    match tablet.verify(file) {
-        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && current() => {
-            store.mark_file_bad(tablet, &file.name, error.message());
-            Err(error)
-        }
-        // A disk that cannot be read just now is the probe's business.
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

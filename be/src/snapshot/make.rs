@@ -6,18 +6,19 @@
 //! of the same job that still runs is ended first (see `agent::queue`), so that two do not rename to the same name.
 //!
 //! A tablet that cannot be linked (gone, behind, merged beyond the version, a file of the wrong size) is reported and
-//! does not stop the others: the leader takes another replica for it.
+//! does not stop the others: the leader takes another replica for it. Files that turn out to be gone or of the wrong size
+//! make their tablet bad, as they do when a scan or the scrub meets them, so that it is repaired.
 
 use crate::snapshot::{RunId, commit};
 use crate::tablet::layout::meta_file;
-use crate::tablet::{TabletMeta, TabletStore};
+use crate::tablet::{DataFile, TabletMeta, TabletStore};
 use crate::task::context::TaskContext;
 use coffer_proto::status::to_wire;
 use coffer_proto::v1;
 use coffer_proto::v1::task_result::Output;
 use coffer_stdx::error::Context;
 use coffer_stdx::fsx::Batch;
-use coffer_stdx::{Error, Result, fsx};
+use coffer_stdx::{Error, ErrorKind, Result, fsx};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 use std::fs;
@@ -106,7 +107,13 @@ fn link_one(store: &TabletStore, job: u64, run: &RunId, tablet: &v1::TabletVersi
         return Ok(Snapshot::of(&meta, None));
     }
     let tmp = run.tmp(&path);
-    link_files(&found.dir(), &meta, &tmp).context(|| format!("snapshot of tablet {}", tablet.tablet_id))?;
+    if let Err((file, error)) = link_files(&found.dir(), &meta, &tmp) {
+        if let Some(file) = file.filter(|_| matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound)) {
+            // Marks the tablet bad if it is; the snapshot fails either way.
+            let _ = store.check_file(&found, file);
+        }
+        return Err(error).context(|| format!("snapshot of tablet {}", tablet.tablet_id));
+    }
     Ok(Snapshot::of(&meta, Some(Pending { root: disk.root().to_owned(), tmp, path })))
 }
 
@@ -124,18 +131,27 @@ fn is_made(path: &Path, wanted: &TabletMeta) -> Result<bool> {
     }
 }
 
-fn link_files(from: &Path, meta: &TabletMeta, into: &Path) -> Result<()> {
-    fs::create_dir_all(into).context(|| format!("create directory {}", into.display()))?;
+/// Link all files and write the meta beside them; an error comes with the file it is about.
+fn link_files<'a>(from: &Path, meta: &'a TabletMeta, into: &Path) -> Result<(), (Option<&'a DataFile>, Error)> {
+    fs::create_dir_all(into)
+        .context(|| format!("create directory {}", into.display()))
+        .map_err(|error| (None, error))?;
     for file in meta.files() {
-        let linked = into.join(&file.name);
-        fsx::link(&from.join(&file.name), &linked)?;
-        let bytes = fs::metadata(&linked).context(|| format!("look at {}", linked.display()))?.len();
-        if bytes != file.bytes {
-            let name = from.join(&file.name);
-            let text = format!("file {} has {bytes} bytes, but {} were written", name.display(), file.bytes);
-            return Err(Error::corrupt(text));
-        }
+        link_file(from, file, into).map_err(|error| (Some(file), error))?;
     }
     let copy = meta_file(into);
-    fs::write(&copy, meta.encode()?).context(|| format!("write {}", copy.display()))
+    let written =
+        meta.encode().and_then(|bytes| fs::write(&copy, bytes).context(|| format!("write {}", copy.display())));
+    written.map_err(|error| (None, error))
+}
+
+fn link_file(from: &Path, file: &DataFile, into: &Path) -> Result<()> {
+    let linked = into.join(&file.name);
+    fsx::link(&from.join(&file.name), &linked)?;
+    let bytes = fs::metadata(&linked).context(|| format!("look at {}", linked.display()))?.len();
+    if bytes == file.bytes {
+        return Ok(());
+    }
+    let name = from.join(&file.name);
+    Err(Error::corrupt(format!("file {} has {bytes} bytes, but {} were written", name.display(), file.bytes)))
 }

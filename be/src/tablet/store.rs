@@ -11,12 +11,12 @@ use crate::tablet::copies::{Choice, Copy, choose};
 use crate::tablet::disk::{Disk, id_entries};
 use crate::tablet::history;
 use crate::tablet::layout::{META, REPLACED, meta_file};
-use crate::tablet::meta::TabletMeta;
+use crate::tablet::meta::{DataFile, TabletMeta};
 use crate::tablet::replace;
 use crate::tablet::staging::Staging;
 use crate::tablet::tablet::Tablet;
 use coffer_stdx::error::Context;
-use coffer_stdx::{Error, Result, fsx};
+use coffer_stdx::{Error, ErrorKind, Result, fsx};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
@@ -176,6 +176,21 @@ impl TabletStore {
     pub(crate) fn mark_file_bad(&self, tablet: &Tablet, file: &str, reason: &str) {
         if tablet.has_file(file) {
             self.mark_bad(tablet.id(), reason);
+        }
+    }
+
+    /// Compare a file with what was written: gone or with other bytes, it makes its tablet bad and is an error, unless
+    /// the tablet was dropped or the file replaced meanwhile. Blocking.
+    pub(crate) fn check_file(&self, tablet: &Arc<Tablet>, file: &DataFile) -> Result<()> {
+        let same = |now: Arc<Tablet>| Arc::ptr_eq(&now, tablet) && now.has_file(&file.name);
+        let current = || self.tablet(tablet.id()).is_some_and(same);
+        match tablet.verify(file) {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) && current() => {
+                self.mark_file_bad(tablet, &file.name, error.message());
+                Err(error)
+            }
+            // A disk that cannot be read just now is the probe's business.
+            _ => Ok(()),
         }
     }
 

@@ -10,6 +10,9 @@ use tokio::sync::Semaphore;
 pub(super) const PACKS_PER_TASK: usize = 4;
 /// Packs and fetches of all tasks under way at once.
 pub(super) static PACK_SLOTS: Semaphore = Semaphore::const_new(8);
+/// Bytes of a pack that may have been read and not be stored: read ahead, and the window of a stream to a broker.
+pub(super) const ON_THE_WAY_BYTES: u64 =
+    ((coffer_repo::body::READ_AHEAD + 2) * coffer_repo::body::CHUNK_BYTES + (8 << 20)) as u64;
 /// Files planned together: bounds the memory of a plan, whatever the size of a task.
 pub(super) const FILES_PER_BATCH: usize = 16_384;
 /// Bytes downloaded before they are synced and kept for good.

@@ -93,6 +93,11 @@ pub(super) fn record(sources: &[Source], at: FileAt) -> &FileRecord {
     &sources[at.tablet as usize].record.rowsets[at.rowset as usize].files[at.file as usize]
 }
 
+/// The tablet and the name of a file.
+pub(super) fn name(sources: &[Source], at: FileAt) -> (u64, String) {
+    (sources[at.tablet as usize].record.tablet_id, record(sources, at).name.clone())
+}
+
 /// What the packer must know of a file.
 pub(super) fn pack_file(sources: &[Source], at: FileAt) -> Result<PackFile> {
     let record = record(sources, at);

@@ -242,6 +242,7 @@ async fn a_tablet_that_cannot_be_linked_does_not_stop_the_others() {
         made.failures.iter().map(|failure| (failure.tablet_id, failure.error.clone().unwrap().kind)).collect();
     let expected = [(11, "CORRUPT"), (12, "CONFLICT"), (77, "NOT_FOUND")];
     assert_eq!(failures, expected.map(|(tablet, kind)| (tablet, kind.to_owned())));
+    assert_eq!(bad(&backend), [11], "what is only behind, or not here, is no damage");
     // Another version for the same job replaces what was made.
     let tablet = backend.ctx.store.tablet(10).unwrap();
     assert_eq!(backend.make(&[(10, 2)]).await.rows, 3);
@@ -266,6 +267,41 @@ async fn a_rotten_file_never_gets_into_the_repository() {
     assert!(error.message().contains(path.file_name().unwrap().to_str().unwrap()), "{error}");
     assert!(backend.packs().is_empty());
     assert_eq!(backend.ctx.progress.get().bytes_done, 0);
+    // It is told and repaired, like damage that a scan meets; the others are served.
+    assert_eq!(bad(&backend), [11]);
+    assert!(backend.ctx.store.tablet(10).is_some());
+}
+
+#[tokio::test]
+async fn rot_of_a_file_that_was_replaced_blames_nobody() {
+    let backend = Backend::new().await;
+    backend.load_three();
+    backend.make(&ALL).await;
+    let tablet = backend.ctx.store.tablet(11).unwrap();
+    let name = tablet.meta().rowsets[1].files[0].name.clone();
+    // The snapshot's copy alone is bad: the tablet has the bytes that were written.
+    let linked = tablet.disk().layout().snapshot_tablet(JOB, 11).join(&name);
+    let mut bytes = std::fs::read(&linked).unwrap();
+    bytes[50] ^= 1;
+    std::fs::remove_file(&linked).unwrap();
+    std::fs::write(&linked, bytes).unwrap();
+    assert_eq!(backend.upload(&[11]).await.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(bad(&backend).is_empty());
+}
+
+#[tokio::test]
+async fn a_snapshot_that_meets_a_missing_file_marks_the_replica() {
+    let backend = Backend::new().await;
+    backend.load_three();
+    let tablet = backend.ctx.store.tablet(11).unwrap();
+    std::fs::remove_file(tablet.file_path(&tablet.meta().rowsets[1].files[0].name)).unwrap();
+    let made = backend.make(&ALL).await;
+    assert_eq!(made.failures.iter().map(|failure| failure.tablet_id).collect::<Vec<_>>(), [11]);
+    assert_eq!(bad(&backend), [11]);
+}
+
+fn bad(backend: &Backend) -> Vec<u64> {
+    backend.ctx.store.bad_tablets().iter().map(|(id, _)| *id).collect()
 }
 
 #[tokio::test]

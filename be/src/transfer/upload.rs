@@ -1,6 +1,7 @@
 //! Upload the snapshots of a job: plan packs, stream several at once, then write one manifest part.
 //!
-//! Every local file is read once: hashed while it is sent, and refused when it is not what was written. Tablets are taken
+//! Every local file is read once: hashed while it is sent, and refused when it is not what was written; the tablet is bad
+//! from then on, as when a scan or the scrub meets the damage. Tablets are taken
 //! in batches, so that memory does not grow with the size of a task.
 //!
 //! The last thing done is a small local file, `snapshot/<job>/part-<n>.json`, with the result. A crash before it, and
@@ -9,7 +10,7 @@
 
 use crate::sync;
 use crate::task::context::{ProgressSink, TaskContext};
-use crate::transfer::limits::{FILES_PER_BATCH, PACK_SLOTS, PACKS_PER_TASK};
+use crate::transfer::limits::{FILES_PER_BATCH, ON_THE_WAY_BYTES, PACK_SLOTS, PACKS_PER_TASK};
 use crate::transfer::source::{self, FileAt, Source};
 use crate::transfer::{RunId, blocking, open, or_cancelled};
 use coffer_proto::v1;
@@ -178,9 +179,37 @@ impl Uploader<'_> {
         let files = pack.iter().map(|at| source::pack_file(sources, *at)).collect::<Result<Vec<PackFile>>>()?;
         // The semaphore is never closed.
         let _slot = PACK_SLOTS.acquire().await.map_err(|error| Error::bug(error.to_string()))?;
-        let id = Policy::STORE.run(|| self.try_pack(&files)).await?;
+        let id = match Policy::STORE.run(|| self.try_pack(&files)).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
+                self.blame(sources, &pack).await?;
+                return Err(error);
+            }
+            other => other?,
+        };
         let places = pack.into_iter().zip(entries(&files)).map(|(at, entry)| (at, entry.offset)).collect();
         Ok((id, places))
+    }
+
+    /// Bad bytes were met: those of tablets here make their tablets bad, so that they are told and repaired.
+    async fn blame(&self, sources: &[Source], pack: &[FileAt]) -> Result<()> {
+        let files: Vec<(u64, String)> = pack.iter().map(|at| source::name(sources, *at)).collect();
+        let store = Arc::clone(&self.ctx.store);
+        blocking("check of files", move || {
+            for (tablet, name) in files {
+                let Some(tablet) = store.tablet(tablet) else { continue };
+                let meta = tablet.meta();
+                // The first one ends the upload, others are found by the next.
+                if meta
+                    .files()
+                    .find(|file| file.name == name)
+                    .is_some_and(|file| store.check_file(&tablet, file).is_err())
+                {
+                    break;
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn try_pack(&self, files: &[PackFile]) -> Result<PackId> {
@@ -190,6 +219,7 @@ impl Uploader<'_> {
         let body = PackBody::new(files.to_vec(), move |bytes| sent.add(bytes));
         match self.repository.put_pack(&id, body, packed_bytes(files)).await {
             Ok(()) => {
+                attempt.done();
                 self.ctx.progress.add(0, files.len() as u64);
                 Ok(id)
             }
@@ -222,31 +252,45 @@ impl Uploader<'_> {
 }
 
 /// Progress of one try at a pack. The body reads ahead in a thread of its own, which may go on for a moment after the try
-/// has failed; what it reads then no longer counts.
+/// has failed; what it reads then no longer counts. The last [`ON_THE_WAY_BYTES`] read may still be in memory here and in
+/// the connection: they count when the pack is stored, so that a slow storage does not look fast.
 #[derive(Clone)]
 struct Attempt {
     progress: ProgressSink,
-    /// Bytes so far; `None` once the try has failed.
-    sent: Arc<Mutex<Option<u64>>>,
+    /// Bytes read so far; `None` once the try has ended.
+    read: Arc<Mutex<Option<u64>>>,
 }
 
 impl Attempt {
     fn new(progress: &ProgressSink) -> Attempt {
-        Attempt { progress: progress.clone(), sent: Arc::new(Mutex::new(Some(0))) }
+        Attempt { progress: progress.clone(), read: Arc::new(Mutex::new(Some(0))) }
     }
 
     fn add(&self, bytes: u64) {
-        if let Some(sent) = sync::lock(&self.sent).as_mut() {
-            *sent += bytes;
-            self.progress.add(bytes, 0);
+        if let Some(read) = sync::lock(&self.read).as_mut() {
+            let before = counted(*read);
+            *read += bytes;
+            self.progress.add(counted(*read) - before, 0);
+        }
+    }
+
+    /// All of it is stored.
+    fn done(&self) {
+        if let Some(read) = sync::lock(&self.read).take() {
+            self.progress.add(read - counted(read), 0);
         }
     }
 
     fn take_back(&self) {
-        if let Some(sent) = sync::lock(&self.sent).take() {
-            self.progress.take_back(sent);
+        if let Some(read) = sync::lock(&self.read).take() {
+            self.progress.take_back(counted(read));
         }
     }
+}
+
+/// How many of so many bytes read have surely left.
+fn counted(read: u64) -> u64 {
+    read.saturating_sub(ON_THE_WAY_BYTES)
 }
 
 /// The local files of one upload task.
@@ -315,5 +359,32 @@ impl LocalPart {
             fsx::remove(&spool)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_a_pack_count_on_its_way_and_once_however_often_it_is_tried() {
+        let progress = ProgressSink::default();
+        let done = || progress.get().bytes_done;
+        for _ in 0..2 {
+            let attempt = Attempt::new(&progress);
+            attempt.add(ON_THE_WAY_BYTES);
+            assert_eq!(done(), 0, "may all be in memory");
+            attempt.add(7);
+            attempt.clone().add(3);
+            assert_eq!(done(), 10);
+            attempt.take_back();
+            attempt.add(5);
+            assert_eq!(done(), 0);
+        }
+        let attempt = Attempt::new(&progress);
+        attempt.add(ON_THE_WAY_BYTES + 10);
+        attempt.done();
+        attempt.take_back();
+        assert_eq!(done(), ON_THE_WAY_BYTES + 10);
     }
 }

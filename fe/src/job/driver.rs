@@ -229,6 +229,8 @@ impl Driver {
                 Action::WakeAt(at) => wake = wake.min(at),
             }
         }
+        // What was started is shown at once: the next plan may be as far away as the end of a long transfer.
+        self.runner.board.publish(self.job, &self.memory, None);
         (!proposed).then_some(wake)
     }
 

@@ -1,41 +1,42 @@
 //! The directories of a local store: made durable before the first object lies in them, removed when the last is gone.
 //!
-//! The first look at a directory also removes temporary files that a crash left there long ago.
+//! The first put into a directory, and whoever would remove it, also remove temporary files that a crash left there.
 //!
 //! The names of directories that are durable are remembered, so that the usual put pays for one sync of one directory.
 //! Another process may remove an empty directory between our look and our write; then the write is tried again.
 
+use super::writer;
 use crate::path::TEMPORARY;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Directories remembered as durable before all are forgotten and looked at anew.
 const REMEMBERED: usize = 10_000;
 /// Tries to write into a directory that others keep removing.
 const TRIES: usize = 10;
 
-/// A temporary file that nobody wrote to for so long was left by a crash.
-const LEFT_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Remove what crashes left; whatever goes wrong here is no matter of the work at hand. True when something went.
+fn sweep(dir: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    entries.flatten().filter(remove_left).count() > 0
+}
 
-/// Remove what a crash left; whatever goes wrong here is no matter of the put at hand.
-fn sweep(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            continue;
-        }
-        let written = entry.metadata().and_then(|meta| meta.modified()).ok();
-        let age = written.and_then(|at| at.elapsed().ok());
-        if age.is_some_and(|age| age > LEFT_AFTER) && fs::remove_file(entry.path()).is_ok() {
-            tracing::info!(path = %entry.path().display(), "removed a temporary file that a crash left");
-        }
+/// Remove a temporary file that a crash left; true when it was one and went.
+pub(super) fn remove_left(entry: &DirEntry) -> bool {
+    let name = entry.file_name();
+    let Some(name) = name.to_str().filter(|name| name.starts_with(TEMPORARY)) else { return false };
+    let written = entry.metadata().and_then(|meta| meta.modified()).ok();
+    let age = written.and_then(|at| at.elapsed().ok());
+    if !writer::is_left(name, age) || fs::remove_file(entry.path()).is_err() {
+        return false;
     }
+    tracing::info!(path = %entry.path().display(), "removed a temporary file that a crash left");
+    true
 }
 
 /// The directories below one location.
@@ -85,7 +86,13 @@ impl Dirs {
     pub(super) fn prune(&self, file: &Path) {
         let mut durable = self.durable();
         for dir in file.ancestors().skip(1).take_while(|dir| *dir != self.root && dir.starts_with(&self.root)) {
-            if fs::remove_dir(dir).is_err() {
+            let full = |error: &io::Error| error.kind() == io::ErrorKind::DirectoryNotEmpty;
+            let removed = match fs::remove_dir(dir) {
+                // Perhaps only with what a crash left.
+                Err(error) if full(&error) && sweep(dir) => fs::remove_dir(dir),
+                other => other,
+            };
+            if removed.is_err() {
                 return;
             }
             durable.remove(dir);
@@ -126,7 +133,7 @@ impl Dirs {
         let Some(parent) = dir.parent() else { return Ok(()) };
         self.make(durable, parent)?;
         match fs::create_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sweep(dir),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => drop(sweep(dir)),
             other => other.context(|| format!("create directory {}", dir.display()))?,
         }
         fsx::sync_dir(parent)?;

@@ -3,7 +3,7 @@
 //! Whoever drops a [`Pending`] without committing it removes the temporary file; only a crash leaves it.
 
 use super::dirs::Dirs;
-use crate::path::TEMPORARY;
+use super::writer;
 use bytes::Bytes;
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
@@ -11,7 +11,6 @@ use std::fs::{self, File, Metadata};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// A temporary file beside its target.
 #[derive(Debug)]
@@ -29,7 +28,7 @@ impl Pending {
         if create_new && target.exists() {
             return Err(exists(&target));
         }
-        let path = target.with_file_name(format!("{TEMPORARY}{}", Uuid::new_v4().simple()));
+        let path = target.with_file_name(writer::name());
         let file = dirs
             .with_parent(&path, || File::create_new(&path))
             .context(|| format!("create a file for {}", target.display()))?;
