@@ -10,6 +10,7 @@ mod cluster;
 mod completion;
 mod doctor;
 mod http;
+mod interrupt;
 mod migrate;
 mod screen;
 mod secret;

@@ -1,6 +1,9 @@
-//! Logs: one line per event on standard error, filtered by `COFFER_LOG` or the configured level.
+//! Logs: one line per event on standard error, filtered by `COFFER_LOG` or the configured level. Control characters, which
+//! come with the bytes of users in messages, are escaped.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 
 /// Where and how to log. All fields have defaults.
@@ -33,10 +36,54 @@ pub enum LogFormat {
 pub fn start(config: &LogConfig) {
     let filter = std::env::var("COFFER_LOG").unwrap_or_else(|_| config.level.clone());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines(io::stderr())).with_ansi(false);
     // A second start in one process (tests) keeps the first.
     let _ = match config.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
+}
+
+/// Writes events, each of which comes in one piece, as one line each.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&one_line(event)).map(|()| event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The event with its control characters, except for tabs and the newline at its end, escaped.
+fn one_line(event: &[u8]) -> Cow<'_, [u8]> {
+    let (text, end) = event.strip_suffix(b"\n").map_or((event, &b""[..]), |text| (text, b"\n"));
+    let control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if !text.iter().any(control) {
+        return Cow::Borrowed(event);
+    }
+    let mut line = Vec::with_capacity(event.len() + 16);
+    for byte in text {
+        if control(byte) { line.extend(byte.escape_ascii()) } else { line.push(*byte) }
+    }
+    line.extend(end);
+    Cow::Owned(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_users_stay_within_their_line() {
+        let mut out = Lines(Vec::new());
+        for event in ["plain \u{fc}\ttext\n", "'\0\u{1b}[1m' is\nnot a value\r\n"] {
+            out.write_all(event.as_bytes()).unwrap();
+        }
+        let wanted = "plain \u{fc}\ttext\n'\\x00\\x1b[1m' is\\nnot a value\\r\n";
+        assert_eq!(String::from_utf8(out.0).unwrap(), wanted);
+    }
 }

@@ -43,7 +43,8 @@ impl Misfit {
                 format!("column '{}': the field is empty, which is no value of type {}{null}", column.name, column.kind)
             }
             Misfit::Value => {
-                format!("column '{}': '{shown}{dots}' is not a value of type {}", column.name, column.kind)
+                let limit = if column.kind == ColumnType::LargeInt { " (at most 38 digits)" } else { "" };
+                format!("column '{}': '{shown}{dots}' is not a value of type {}{limit}", column.name, column.kind)
             }
             Misfit::TooLong => format!(
                 "column '{}': the text has {} bytes, {} are allowed: '{shown}{dots}'",

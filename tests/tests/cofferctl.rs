@@ -40,8 +40,12 @@ impl Local {
     }
 
     async fn status(&self) -> anyhow::Result<Vec<Value>> {
-        let answer: Value = serde_json::from_str(&self.must("status", &["--output", "json"]).await?)?;
-        Ok(answer["processes"].as_array().context("processes")?.clone())
+        let output = self.cluster("status", &["--output", "json"]).await?;
+        let answer: Value = serde_json::from_slice(&output.stdout).with_context(|| text(&output))?;
+        let processes = answer["processes"].as_array().context("processes")?.clone();
+        let whole = processes.iter().all(|process| process["alive"] == true);
+        anyhow::ensure!(output.status.code() == Some(i32::from(!whole)), "the exit code tells it too: {output:?}");
+        Ok(processes)
     }
 }
 
@@ -88,6 +92,16 @@ async fn a_local_cluster_lives_through_its_life() -> Outcome {
 
     local.must("stop", &[]).await?;
     assert!(local.status().await?.iter().all(|process| process["alive"] == false));
+    let moved = local.dir.path().join("moved");
+    std::fs::rename(local.dir(), &moved)?;
+    for command in [&["start"][..], &["stop"], &["down", "--purge"]] {
+        let mut run = Command::new(program("cofferctl")?);
+        let output = run.arg("cluster").args(command).arg("--dir").arg(&moved).output().await?;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output).contains(&format!("was made in {}", local.dir().display())), "{output:?}");
+        assert!(moved.join("be-1/data").exists() && !local.dir().exists(), "{command:?}");
+    }
+    std::fs::rename(&moved, local.dir())?;
     local.must("start", &[]).await?;
     assert_eq!(local.status().await?[0]["mysql"], mysql);
     let databases = Sql::new(mysql).table("SHOW DATABASES").await?;
@@ -110,6 +124,90 @@ async fn a_taken_port_is_named_with_who_has_it() -> Outcome {
     assert!(!local.dir().exists());
     let many = local.cluster("up", &["--frontends", "10"]).await?;
     assert!(text(&many).contains("at most 9"), "{}", text(&many));
+    Ok(())
+}
+
+/// Ask a process to end.
+fn signal(pid: u32, signal: rustix::process::Signal) -> Outcome {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("pid")?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_up_stops_what_it_started() -> Outcome {
+    let local = Local::new()?;
+    let up = Command::new(program("cofferctl")?)
+        .args(["cluster", "up", "--backends", "1", "--port-base", &local.port_base, "--dir"])
+        .arg(local.dir())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    coffer_tests::eventually("a process was started", std::time::Duration::from_secs(30), || async {
+        let text = std::fs::read_to_string(local.dir().join("cluster.json"))?;
+        anyhow::ensure!(text.contains("\"pid\""), "{text}");
+        Ok(())
+    })
+    .await?;
+    signal(up.id().context("it runs")?, rustix::process::Signal::INT)?;
+    let output = up.wait_with_output().await?;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output).contains("interrupted"), "{output:?}");
+    let shown = text(&local.cluster("status", &[]).await?);
+    assert_eq!(shown.matches("not running").count(), 3, "{shown}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_measurement_that_is_terminated_leaves_no_broker() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    // Its broker serves nothing else.
+    let storage = tempfile::tempdir_in("/tmp")?;
+    let bench = Command::new(program("cofferctl")?)
+        .args(["bench", "store", "--files", "16", "--size", "4MiB", "--small", "0", "--many-streams", "0"])
+        .args(["--rounds", "100", "--dir"])
+        .arg(dir.path())
+        .arg("--location")
+        .arg(format!("file://{}", storage.path().display()))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    let pid = bench.id().context("it runs")?;
+    let children = || -> anyhow::Result<Vec<String>> {
+        let mut found = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let text = std::fs::read_to_string(task?.path().join("children"))?;
+            found.extend(text.split_whitespace().map(str::to_owned));
+        }
+        Ok(found)
+    };
+    coffer_tests::eventually("rounds go on", std::time::Duration::from_secs(30), || async {
+        let begun = std::fs::read_dir(storage.path())?.count();
+        anyhow::ensure!(begun > 0 && children()?.len() == 1, "{begun} {:?}", children());
+        Ok(())
+    })
+    .await?;
+    let broker = children()?.concat();
+    signal(pid, rustix::process::Signal::TERM)?;
+    let output = bench.wait_with_output().await?;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!std::path::Path::new("/proc").join(&broker).exists(), "process {broker} runs on");
+    assert_eq!(std::fs::read_dir(dir.path())?.count(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quickstart_of_no_size_begins_nothing() -> Outcome {
+    let local = Local::new()?;
+    let script = coffer_tests::crate_dir().join("../deploy/quickstart");
+    for scale in ["abc", "0", "1001", "-1", "1e3"] {
+        let mut run = Command::new(&script);
+        // Were anything built or started, it would fail on these binaries.
+        run.env("COFFER_BIN_DIR", "/nonexistent").args(["--scale", scale, "--dir"]).arg(local.dir());
+        let output = run.output().await?;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output).contains(&format!("--scale {scale}: must be a number")), "{output:?}");
+        assert!(!local.dir().exists());
+    }
     Ok(())
 }
 

@@ -16,10 +16,11 @@ use crate::bench::store::peers;
 use crate::cli::{BackupBenchArgs, UpArgs};
 use crate::cluster;
 use crate::cluster::state::{Home, Role, State};
+use crate::interrupt;
 use crate::sql::{Login, Session};
 use crate::tour::load::Loader;
 use coffer_proto::v1::StorageSpec;
-use coffer_stdx::{Error, Result};
+use coffer_stdx::Result;
 use coffer_store::{LocalAccess, Store};
 use report::Report;
 use stage::{DATABASE, Stage};
@@ -46,10 +47,7 @@ pub(crate) async fn run(args: &BackupBenchArgs) -> Result<()> {
     let root = open(args, local)?;
     let (home, state) = cluster::create(&up, false).await?;
     let run = format!("bench-backup-{}", std::process::id());
-    let measured = tokio::select! {
-        measured = measure(args, (&home, &state), (Arc::clone(&root), &run), peers) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Error::cancelled("interrupted")),
-    };
+    let measured = interrupt::unless(measure(args, (&home, &state), (Arc::clone(&root), &run), peers)).await;
     let removed = root.delete(&run, true).await;
     cluster::destroy(&home, &state).await?;
     measured?.print();

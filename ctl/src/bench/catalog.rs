@@ -6,6 +6,7 @@ use super::metrics::Figures;
 use crate::cli::{CatalogArgs, UpArgs};
 use crate::cluster;
 use crate::cluster::state::{Home, Node, Role, State};
+use crate::interrupt;
 use crate::sql::{Login, Session};
 use crate::tour::progress;
 use crate::{http, screen};
@@ -38,10 +39,7 @@ pub(crate) async fn run(args: &CatalogArgs) -> Result<()> {
         timeout: UP_TIMEOUT_S,
     };
     let (home, mut state) = cluster::create(&up, false).await?;
-    let measured = tokio::select! {
-        measured = measure(args, &home, &mut state) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Error::cancelled("interrupted")),
-    };
+    let measured = interrupt::unless(measure(args, &home, &mut state)).await;
     let state = home.load()?;
     cluster::destroy(&home, &state).await?;
     measured

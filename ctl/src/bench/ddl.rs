@@ -7,6 +7,7 @@ use super::metrics::Figures;
 use crate::cli::{DdlArgs, UpArgs};
 use crate::cluster;
 use crate::cluster::state::{Home, Role, State};
+use crate::interrupt;
 use crate::sql::{Login, Session};
 use crate::tour::progress;
 use crate::{http, screen};
@@ -34,10 +35,7 @@ pub(crate) async fn run(args: &DdlArgs) -> Result<()> {
         timeout: UP_TIMEOUT_S,
     };
     let (home, state) = cluster::create(&up, false).await?;
-    let measured = tokio::select! {
-        measured = measure(args, &home, &state) => measured,
-        _ = tokio::signal::ctrl_c() => Err(coffer_stdx::Error::cancelled("interrupted")),
-    };
+    let measured = interrupt::unless(measure(args, &home, &state)).await;
     cluster::destroy(&home, &state).await?;
     measured
 }

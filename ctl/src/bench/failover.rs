@@ -5,6 +5,7 @@
 use crate::cli::{FailoverArgs, UpArgs};
 use crate::cluster::state::{Home, Role, State};
 use crate::cluster::{self, join};
+use crate::interrupt;
 use crate::screen;
 use crate::sql::{Login, Session};
 use coffer_stdx::{Error, Result};
@@ -32,10 +33,7 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<()> {
         timeout: WHOLE_LIMIT.as_secs(),
     };
     let (home, mut state) = cluster::create(&up, false).await?;
-    let measured = tokio::select! {
-        measured = measure(args, &home, &mut state) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Error::cancelled("interrupted")),
-    };
+    let measured = interrupt::unless(measure(args, &home, &mut state)).await;
     cluster::destroy(&home, &state).await?;
     let mut times = measured?;
     times.sort();

@@ -18,6 +18,7 @@ mod store;
 use crate::cli::{BenchArgs, BenchCommand, UpArgs};
 use crate::cluster;
 use crate::cluster::state::{Home, Role, State};
+use crate::interrupt;
 use crate::screen;
 use crate::sql::{Login, Session};
 use crate::tour::{self, Place, job, progress};
@@ -63,10 +64,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
         timeout: 60,
     };
     let (home, state) = cluster::create(&up, true).await?;
-    let measured = tokio::select! {
-        measured = measure(args, &home, &state) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Error::cancelled("interrupted")),
-    };
+    let measured = interrupt::unless(measure(args, &home, &state)).await;
     cluster::destroy(&home, &state).await?;
     print(&measured?);
     Ok(())

@@ -13,6 +13,7 @@ mod streams;
 use crate::bench::median;
 use crate::cli::StoreBenchArgs;
 use crate::cluster::process::{Identity, find_program};
+use crate::interrupt;
 use crate::screen;
 use coffer_proto::v1::StorageSpec;
 use coffer_stdx::error::Context;
@@ -73,10 +74,7 @@ struct Times {
 pub(crate) async fn run(args: &StoreBenchArgs) -> Result<()> {
     let dir = args.dir.join(format!("coffer-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).context(|| format!("create {}", dir.display()))?;
-    let measured = tokio::select! {
-        measured = measure(args, &dir) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Error::cancelled("interrupted")),
-    };
+    let measured = interrupt::unless(measure(args, &dir)).await;
     fsx::remove(&dir)?;
     measured
 }

@@ -12,7 +12,7 @@ pub(crate) mod process;
 pub(crate) mod state;
 
 use crate::cli::{ClusterCommand, DownArgs, Output, StartArgs, StatusArgs, StopArgs, UpArgs};
-use crate::{http, screen};
+use crate::{http, interrupt, screen};
 use coffer_stdx::error::Context;
 use coffer_stdx::{Error, Result, fsx};
 use process::Identity;
@@ -73,9 +73,9 @@ pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, Sta
         fsx::write_durably(&home.config(&node.name), text.as_bytes())?;
     }
     home.save(&state)?;
-    let ready = launch(&home, &mut state, Duration::from_secs(args.timeout)).await;
+    let ready = interrupt::unless(launch(&home, &mut state, Duration::from_secs(args.timeout))).await;
     if ready.is_err() {
-        // Nothing keeps running behind a failed `up`; logs and data stay for a look, `start` tries again.
+        // Nothing keeps running behind an `up` that failed or was interrupted; logs and data stay for a look, `start` tries again.
         halt(&state, Duration::from_secs(5)).await?;
     }
     ready?;
@@ -151,7 +151,11 @@ async fn status(args: &StatusArgs) -> Result<()> {
         Output::Json => json(&home, &state, &seen)?,
         Output::Text => text(&seen),
     });
-    Ok(())
+    let down: Vec<&str> = seen.iter().filter(|seen| !seen.alive).map(|seen| seen.node.name.as_str()).collect();
+    if down.is_empty() {
+        return Ok(());
+    }
+    Err(Error::unavailable(format!("not alive: {}", down.join(", "))))
 }
 
 struct Seen<'a> {

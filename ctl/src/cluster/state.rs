@@ -205,7 +205,25 @@ impl Home {
             let found = state.format;
             return Err(Error::not_supported(format!("{} has format {found}, this is {FORMAT}", path.display())));
         }
+        self.check_place(&state)?;
         Ok(state)
+    }
+
+    /// A directory that was moved or copied is refused: its configuration files name the old place, where its processes
+    /// would find nothing, or the data of another cluster.
+    fn check_place(&self, state: &State) -> Result<()> {
+        // The first root is that of the local repositories, in the directory as it was when the cluster was made.
+        let Some(made) = state.local_roots.first().and_then(|repos| repos.parent()) else { return Ok(()) };
+        let same = |old: PathBuf| std::fs::canonicalize(&self.dir).is_ok_and(|new| new == old);
+        if made == self.dir || std::fs::canonicalize(made).is_ok_and(same) {
+            return Ok(());
+        }
+        let (new, old) = (self.dir.display(), made.display());
+        Err(Error::invalid(format!(
+            "the cluster in {new} was made in {old}, which the files in {new}/conf name: move it back, or put {new} in the \
+             place of {old} in {new}/conf/*.toml and in {new}/cluster.json (a cluster whose processes run is stopped first, \
+             where it was)"
+        )))
     }
 
     /// Write the cluster; the old file or the new one is there, whatever happens.
@@ -248,6 +266,28 @@ mod tests {
         home.save(&state).unwrap();
         assert_eq!(home.load().unwrap(), state);
         assert_eq!(state.mysql().unwrap(), "127.0.0.1:1");
+    }
+
+    #[test]
+    fn a_directory_that_was_moved_is_refused_and_one_seen_through_a_link_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new, link) = (dir.path().join("old"), dir.path().join("new"), dir.path().join("link"));
+        std::fs::create_dir(&old).unwrap();
+        let home = Home::new(&old).unwrap();
+        home.save(&State::new(vec![home.repos()], Vec::new())).unwrap();
+        home.load().unwrap();
+        std::os::unix::fs::symlink(&old, &link).unwrap();
+        Home::new(&link).unwrap().load().unwrap();
+        std::fs::rename(&old, &new).unwrap();
+        let moved = || Home::new(&new).unwrap().load().unwrap_err();
+        let error = moved();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        for path in [&old, &new] {
+            assert!(error.message().contains(&path.display().to_string()), "{error}");
+        }
+        // Also when something else is there by now.
+        std::fs::create_dir(&old).unwrap();
+        assert_eq!(moved().kind(), ErrorKind::Invalid);
     }
 
     #[test]
