@@ -26,6 +26,12 @@ fn sweep(dir: &Path) -> bool {
     entries.flatten().filter(remove_left).count() > 0
 }
 
+/// Whether there are no objects, nor directories, in a directory; that one has thousands is seen at the first.
+fn holds_only_temporary(dir: &Path) -> bool {
+    let temporary = |entry: DirEntry| entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(temporary)))
+}
+
 /// Remove a temporary file that a crash left; true when it was one and went.
 pub(super) fn remove_left(entry: &DirEntry) -> bool {
     let name = entry.file_name();
@@ -88,8 +94,7 @@ impl Dirs {
         for dir in file.ancestors().skip(1).take_while(|dir| *dir != self.root && dir.starts_with(&self.root)) {
             let full = |error: &io::Error| error.kind() == io::ErrorKind::DirectoryNotEmpty;
             let removed = match fs::remove_dir(dir) {
-                // Perhaps only with what a crash left.
-                Err(error) if full(&error) && sweep(dir) => fs::remove_dir(dir),
+                Err(error) if full(&error) && holds_only_temporary(dir) && sweep(dir) => fs::remove_dir(dir),
                 other => other,
             };
             if removed.is_err() {
