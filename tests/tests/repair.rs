@@ -116,3 +116,31 @@ async fn damage_is_found_never_read_and_mended() -> Outcome {
     assert_eq!(fingerprint(&mut cluster.sql(), "d.t").await?, before);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loads_that_were_committed_while_backends_died_in_turn_become_visible_together() -> Outcome {
+    let cluster = Cluster::builder().backends(3).brokers(0).config("fe", "publish_timeout_ms = 100").start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run("CREATE TABLE d.t (a INT) DISTRIBUTED BY HASH(a) BUCKETS 1 PROPERTIES (\"replication_num\" = \"3\")")
+        .await?;
+    cluster.node("be-2").kill();
+    for row in 0..3 {
+        sql.run(&format!("INSERT INTO d.t VALUES ({row})")).await?;
+    }
+    cluster.node("be-2").start()?;
+    cluster.until_alive().await?;
+    // What be-2 missed lies on be-1 and be-3; with be-1 gone, no majority has it until be-2 is repaired.
+    cluster.node("be-1").kill();
+    for row in 3..20 {
+        sql.run(&format!("INSERT INTO d.t VALUES ({row})")).await?;
+    }
+    cluster.node("be-1").start()?;
+    // One after the other, with a new try every twenty seconds, they would take minutes.
+    eventually("all rows are visible", REPAIR_LIMIT, || async {
+        let found = cluster.sql().scalar("SELECT count(*) FROM d.t").await?;
+        ensure!(found == "20", "{found}");
+        Ok(())
+    })
+    .await
+}

@@ -133,23 +133,22 @@ impl Tracker {
         firsts.filter(|first| first.open.is_empty()).map(|first| first.publication.id).collect()
     }
 
-    /// The first load of each table that still waits, and the backends that have not published all of it.
+    /// The loads that still wait, those of a table in commit order, and the backends that have not published all of one.
+    /// All of them: when what was in their way is gone, each would otherwise have to be waited for in its turn.
     pub(super) fn waiting(&self) -> Vec<(Arc<Publication>, Vec<BackendId>)> {
-        let firsts = self.tables.values().filter_map(|pending| pending.values().next());
-        firsts
-            .filter(|first| !first.open.is_empty())
-            .map(|first| {
-                let lacks = |backend: &BackendId, task: &PublishVersion| {
-                    task.tablets.iter().any(|tablet| {
-                        let acks = first.acks.get(&TabletId(tablet.tablet_id));
-                        !acks.is_some_and(|acks| acks.contains(backend))
-                    })
-                };
-                let tasks = first.publication.tasks.iter();
-                let backends = tasks.filter(|(backend, task)| lacks(backend, task)).map(|(backend, _)| *backend);
-                (Arc::clone(&first.publication), backends.collect())
-            })
-            .collect()
+        let open = self.tables.values().flat_map(BTreeMap::values).filter(|pending| !pending.open.is_empty());
+        open.map(|pending| {
+            let lacks = |backend: &BackendId, task: &PublishVersion| {
+                task.tablets.iter().any(|tablet| {
+                    let acks = pending.acks.get(&TabletId(tablet.tablet_id));
+                    !acks.is_some_and(|acks| acks.contains(backend))
+                })
+            };
+            let tasks = pending.publication.tasks.iter();
+            let backends = tasks.filter(|(backend, task)| lacks(backend, task)).map(|(backend, _)| *backend);
+            (Arc::clone(&pending.publication), backends.collect())
+        })
+        .collect()
     }
 
     /// It is visible, or gone.
@@ -263,8 +262,11 @@ mod tests {
         let state = state(table(&[(1, &[10])], &[1]));
         // The one committed first began last.
         let mut tracker = tracked(&[committed(5, 9, &[(1, 3)]), committed(6, 8, &[(1, 2)])], &state);
+        let waiting = |tracker: &Tracker| tracker.waiting().iter().map(|(load, _)| load.id.0).collect::<Vec<u64>>();
+        assert_eq!(waiting(&tracker), [6, 5], "all that wait are asked for again, in their order");
         tracker.acked(TransactionId(5), BackendId(1), &none());
         assert!(tracker.ready().is_empty());
+        assert_eq!(waiting(&tracker), [6]);
         tracker.acked(TransactionId(6), BackendId(1), &none());
         assert_eq!(tracker.ready(), [TransactionId(6)]);
         tracker.remove(TransactionId(6));

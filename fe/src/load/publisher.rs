@@ -309,10 +309,7 @@ impl Publisher {
             self.catch_up(backend);
         }
         if self.ticks.is_multiple_of(WAITING_EVERY_TICKS) {
-            for (publication, backends) in self.tracker.waiting() {
-                tracing::warn!(transaction = %publication.id, ?backends, "a committed load waits for backends");
-                backends.iter().for_each(|backend| self.enqueue(*backend, &publication));
-            }
+            self.retry_waiting(None);
         }
         if self.ticks.is_multiple_of(REPAIR_EVERY_TICKS) {
             let (lanes, backends) = (&self.lanes, &self.loads.shared.backends);
@@ -362,6 +359,19 @@ impl Publisher {
         }
     }
 
+    /// Ask again for committed loads that no majority has published: of this backend, or of all that lack them.
+    fn retry_waiting(&mut self, only: Option<BackendId>) {
+        let waiting = self.tracker.waiting();
+        if let Some((first, lacking)) = waiting.first() {
+            let loads = waiting.len();
+            tracing::warn!(loads, transaction = %first.id, backends = ?lacking, "committed loads wait for backends");
+        }
+        for (publication, lacking) in waiting {
+            let asked = lacking.iter().filter(|backend| only.is_none_or(|only| only == **backend));
+            asked.for_each(|backend| self.enqueue(*backend, &publication));
+        }
+    }
+
     /// A backend that is up has reported: publish there what it missed.
     fn catch_up(&mut self, backend: BackendId) {
         let backends = &self.loads.shared.backends;
@@ -374,6 +384,7 @@ impl Publisher {
             self.publications(state, &ids)
         });
         missed.iter().for_each(|publication| self.enqueue(backend, publication));
+        self.retry_waiting(Some(backend));
     }
 
     /// A replica is whole again up to some version: what came after that is told to it once more.
