@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Longest time a healthy process takes to say so.
 const HEALTH_LIMIT: Duration = Duration::from_secs(2);
 
-/// A client for `/api/health`.
+/// A client for `/api/health` and `/api/ready`.
 pub(crate) fn probe() -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .timeout(HEALTH_LIMIT)
@@ -17,6 +17,6 @@ pub(crate) fn probe() -> Result<reqwest::Client> {
 
 /// Whether the process at `address` (`host:port`) says that it is ready.
 pub(crate) async fn is_healthy(client: &reqwest::Client, address: &str) -> bool {
-    let asked = client.get(format!("http://{address}/api/health")).send().await;
+    let asked = client.get(format!("http://{address}/api/ready")).send().await;
     asked.is_ok_and(|reply| reply.status().is_success())
 }

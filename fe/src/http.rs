@@ -35,23 +35,27 @@ pub fn router(context: Context, metrics: Metrics) -> Router {
     guarded.merge(open).with_state(pages).merge(loads)
 }
 
+/// That the process lives: without a leader, too, because a restart brings none.
 async fn health(State(pages): State<Arc<Pages>>) -> Response {
     let meta = &pages.context.meta;
-    let leader = meta.leader();
-    let leading = leader == Leader::Here;
+    let status = if has_leader(&pages) { "ok" } else { "no leader" };
+    let leading = meta.leader() == Leader::Here;
     let cluster_id = meta.view(|state| state.cluster_id.clone());
-    let (code, status) = if leader == Leader::Unknown || cluster_id.is_empty() {
-        (StatusCode::SERVICE_UNAVAILABLE, "no leader")
-    } else {
-        (StatusCode::OK, "ok")
-    };
-    (code, Json(json!({ "status": status, "leader": leading, "cluster_id": cluster_id }))).into_response()
+    Json(json!({ "status": status, "leader": leading, "cluster_id": cluster_id })).into_response()
 }
 
-/// Whether statements would be answered: the metadata is applied and this frontend can have changes made.
+/// Whether the cluster and who leads it are known here.
+fn has_leader(pages: &Pages) -> bool {
+    let meta = &pages.context.meta;
+    meta.leader() != Leader::Unknown && meta.view(|state| !state.cluster_id.is_empty())
+}
+
+/// Whether statements would be answered, by this frontend or through it by the leader.
 async fn ready(State(pages): State<Arc<Pages>>) -> Response {
-    let leading = pages.context.meta.leadership().borrow().leading;
-    let (code, text) = if leading { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") };
+    let (code, text) = match has_leader(&pages) {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
     (code, Json(json!({ "status": text }))).into_response()
 }
 

@@ -72,7 +72,11 @@ impl Node {
     pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
         let Node { config, mysql, http, grpc } = self;
         let config = Arc::new(config);
-        let meta = Meta::take_part(opening(&config)).await?;
+        // Joining may take a while, and ends when nobody needs it any more.
+        let meta = match shutdown.token().run_until_cancelled(Meta::take_part(opening(&config))).await {
+            Some(meta) => meta?,
+            None => return Ok(()),
+        };
         let parts = start(meta.clone(), Arc::clone(&config), &shutdown)?;
         tracing::info!(
             mysql = %config.mysql_listen,

@@ -1,6 +1,6 @@
 //! cofferctl as operators run it against a deployment: doctor, completion, help, exit codes, nothing but text in a pipe.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use coffer_tests::data::create;
 use coffer_tests::node::program;
 use coffer_tests::{Cluster, Outcome, eventually};
@@ -80,12 +80,22 @@ async fn the_doctor_finds_what_is_ill_and_nothing_else() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_says_whether_it_is_ready() -> Outcome {
-    let cluster = Cluster::builder().start().await?;
+    let cluster = Cluster::builder().frontends(2).start().await?;
     for node in cluster.nodes() {
         let (code, text) = coffer_tests::http::get(node, "/api/ready").await?;
         assert!(code.is_success() && text.contains("ready"), "{}: {code} {text}", node.name);
     }
-    Ok(())
+    // Without a leader a frontend lives, but answers nothing: it must not be restarted for that.
+    let leader = cluster.leader().await?;
+    let left = cluster.of("fe-").find(|node| node.name != leader.name).context("another frontend")?;
+    leader.kill();
+    eventually("it is alive and not ready", Duration::from_secs(60), || async {
+        let (ready, _) = coffer_tests::http::get(left, "/api/ready").await?;
+        let (alive, text) = coffer_tests::http::get(left, "/api/health").await?;
+        ensure!(ready.as_u16() == 503 && alive.is_success() && text.contains("no leader"), "{ready} {alive} {text}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,16 @@ pub async fn run(context: &Context, session: &mut Session, text: &str, statement
             }
             exec::execute(context, session, statement).await
         }
-        Place::Leader => at_leader(context, session, text, statement).await,
+        Place::Leader => {
+            let answer = at_leader(context, session, text, statement).await?;
+            // A session that reads without a barrier sees at least what it did itself.
+            if !place::wants_newest(session)
+                && let Err(error) = context.meta.barrier().await
+            {
+                tracing::debug!(%error, "a statement is done; this frontend has not heard of it yet");
+            }
+            Ok(answer)
+        }
     }
 }
 

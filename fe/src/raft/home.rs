@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! <meta_dir>/lock       held by the running process
-//! <meta_dir>/identity   cluster id and node id, written once before anything else
+//! <meta_dir>/new        there while the log may be empty: from before the identity until the first entry is applied
+//! <meta_dir>/identity   cluster id and node id, written once
 //! <meta_dir>/log/       the Raft log and vote
 //! <meta_dir>/joining    what a new frontend says when it joins a cluster, until it has an identity
 //! <meta_dir>/snapshot   the state up to some entry
 //! ```
 //!
 //! A crash during the first start leaves at most an identity and an empty log; the next start goes on from there. One
-//! before the identity leaves at most `joining`, with which the next try gets the same answer.
+//! before the identity leaves at most `joining`, with which the next try gets the same answer. An empty log without `new`
+//! was lost: whoever went on with it would have forgotten votes and entries that others count on.
 
 use super::types::NodeId;
 use crate::error::{Context, Error, Result};
@@ -19,6 +21,8 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
+/// Marks a directory whose log may be empty.
+const NEW: &str = "new";
 /// The id of the first frontend of a cluster.
 pub const FIRST_NODE: NodeId = 1;
 
@@ -75,6 +79,7 @@ impl Fresh {
 
     /// Become this frontend.
     pub(super) fn belongs_to(self, cluster_id: String, node_id: NodeId) -> Result<Home> {
+        fsx::write_durably(&self.dir.join(NEW), b"")?;
         let identity = Identity::write(&self.dir, cluster_id, node_id)?;
         Ok(Home { dir: self.dir, identity, _lock: self.lock })
     }
@@ -121,6 +126,32 @@ impl Home {
 
     pub(super) fn snapshot(&self) -> PathBuf {
         self.dir.join("snapshot")
+    }
+
+    /// Whether the log that was found, empty or not, may be this frontend's.
+    pub(super) fn check_log(&self, empty: bool) -> Result<()> {
+        if !empty || self.is_new()? {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "metadata directory {} belongs to frontend {} of cluster {}, but its log is gone: put the directory back as it \
+             was last; else DROP this frontend, ADD it again and start it with --helper and an empty directory, or, when it \
+             is the only one, import an exported image",
+            self.dir.display(),
+            self.identity.node_id,
+            self.identity.cluster_id
+        )))
+    }
+
+    /// Whether nothing of the log was applied yet, as far as is recorded.
+    pub(super) fn is_new(&self) -> Result<bool> {
+        self.dir.join(NEW).try_exists().context(|| format!("look into {}", self.dir.display()))
+    }
+
+    /// The log is no more empty, and never will be again.
+    pub(super) fn settled(&self) -> Result<()> {
+        fsx::remove(&self.dir.join(NEW))?;
+        fsx::sync_dir(&self.dir)
     }
 
     /// Whether this frontend began its cluster.

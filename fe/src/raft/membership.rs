@@ -43,8 +43,11 @@ struct Member {
 enum Step {
     /// Finish a change of voters that was begun.
     Settle(BTreeSet<NodeId>),
-    /// Take the vote and the place of one who was dropped.
-    Expel { id: NodeId, votes: bool },
+    /// Take the votes and the places of those who were dropped, of all at once: taken one by one, those that are left in
+    /// between may be no majority.
+    Expel(BTreeSet<NodeId>),
+    /// The same of those without a vote.
+    Forget(BTreeSet<NodeId>),
     /// Let a new frontend follow.
     Admit { id: NodeId, address: String },
     /// Give a follower its vote.
@@ -78,8 +81,15 @@ fn plan(
     if !wanted.contains_key(&own) {
         return Step::Wait;
     }
-    if let Some((id, member)) = members.iter().find(|(id, _)| !wanted.contains_key(id)) {
-        return Step::Expel { id: *id, votes: member.votes };
+    let dropped = |votes: bool| {
+        let gone = members.iter().filter(|(id, member)| member.votes == votes && !wanted.contains_key(id));
+        Some(gone.map(|(id, _)| *id).collect::<BTreeSet<_>>()).filter(|gone| !gone.is_empty())
+    };
+    if let Some(gone) = dropped(true) {
+        return Step::Expel(gone);
+    }
+    if let Some(gone) = dropped(false) {
+        return Step::Forget(gone);
     }
     let mut waits = false;
     for (id, frontend) in wanted {
@@ -154,8 +164,8 @@ fn next(meta: &Meta, core: &Core) -> Step {
 async fn take(core: &Core, step: Step) -> Result<()> {
     let changes = match step {
         Step::Settle(voters) => ChangeMembers::ReplaceAllVoters(voters),
-        Step::Expel { id, votes: true } => ChangeMembers::RemoveVoters(BTreeSet::from([id])),
-        Step::Expel { id, votes: false } => ChangeMembers::RemoveNodes(BTreeSet::from([id])),
+        Step::Expel(ids) => ChangeMembers::RemoveVoters(ids),
+        Step::Forget(ids) => ChangeMembers::RemoveNodes(ids),
         Step::Admit { id, address } => ChangeMembers::AddNodes(BTreeMap::from([(id, BasicNode::new(address))])),
         Step::Vote(id) => ChangeMembers::AddVoterIds(BTreeSet::from([id])),
         Step::Wait | Step::Rest => return Ok(()),
@@ -234,8 +244,10 @@ mod tests {
         assert_eq!(step(&[own, (2, false, None), observer]), Step::Wait);
         assert_eq!(step(&[own, (2, false, Some(last - 10)), observer]), Step::Vote(2));
         assert_eq!(step(&[own, (2, true, None), observer]), Step::Rest);
-        assert_eq!(step(&[own, (2, true, None), observer, (9, true, None)]), Step::Expel { id: 9, votes: true });
-        assert_eq!(step(&[own, (2, true, None), observer, (9, false, None)]), Step::Expel { id: 9, votes: false });
+        let gone = |votes| [own, (2, true, None), observer, (8, true, None), (9, votes, None)];
+        assert_eq!(step(&gone(true)), Step::Expel(BTreeSet::from([8, 9])));
+        assert_eq!(step(&gone(false)), Step::Expel(BTreeSet::from([8])));
+        assert_eq!(step(&[own, (2, true, None), observer, (9, false, None)]), Step::Forget(BTreeSet::from([9])));
         let voters = BTreeSet::from([1, 2]);
         let settle = plan(1, &wanted, (&has(&[own]), Some(&voters)), last);
         assert_eq!(settle, Step::Settle(voters));

@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::network::Network;
 use super::peers::{self, Peers};
 use super::types::{NodeId, TypeConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use coffer_proto::v1;
 use openraft::{BasicNode, ChangeMembers, Raft, SnapshotPolicy};
@@ -45,7 +45,12 @@ pub struct Opening {
 pub(super) async fn open(opening: Opening) -> Result<Meta> {
     let dir = opening.dir.clone();
     let home = Arc::new(match Home::find(&dir)? {
-        Found::Known(home) => home,
+        Found::Known(home) => {
+            if let Some(helper) = &opening.helper {
+                same_cluster(&home, helper, &dir).await?;
+            }
+            home
+        }
         Found::Fresh(fresh) => match &opening.helper {
             None => fresh.found()?,
             Some(helper) => join(fresh, helper, &opening.address).await?,
@@ -53,6 +58,7 @@ pub(super) async fn open(opening: Opening) -> Result<Meta> {
     });
     let machine = Machine::open(&home.snapshot())?;
     let log = LogStore::open(&home.log())?;
+    home.check_log(log.is_empty())?;
     if let Some(purged) = log.purged().filter(|purged| machine.last_applied() < Some(*purged)) {
         return Err(Error::corrupt(format!(
             "metadata snapshot {} is missing or too old: the log behind it starts after entry {}",
@@ -71,6 +77,9 @@ pub(super) async fn open(opening: Opening) -> Result<Meta> {
         .map_err(|error| Error::corrupt(format!("open the metadata in {}: {error}", dir.display())))?;
     tokio::spawn(bound_log_bytes(raft.clone(), counters));
     let (sender, leadership) = watch::channel(Leadership::default());
+    if home.is_new()? {
+        tokio::spawn(settle(raft.clone(), Arc::clone(&home)));
+    }
     let core = Core { raft, shared, leadership, peers, node_id, home };
     let alone = start(&core, &opening.address).await?;
     tokio::spawn(leadership::follow(core.raft.clone(), sender));
@@ -81,6 +90,29 @@ pub(super) async fn open(opening: Opening) -> Result<Meta> {
         meta.bootstrap(&dir, core.home.identity.cluster_id.clone(), &opening.address).await?;
     }
     Ok(meta)
+}
+
+/// A directory that belongs to a cluster already joins no other. A helper that does not answer is no reason not to start: it
+/// was needed for the first start only.
+async fn same_cluster(home: &Home, helper: &str, dir: &Path) -> Result<()> {
+    let peers = Peers::new(home.identity.cluster_id.clone(), home.identity.node_id);
+    match peers.status(helper, limits::STATUS_WITHIN).await {
+        Err(error) if error.kind() == ErrorKind::Conflict => Err(Error::conflict(format!(
+            "metadata directory {} cannot join the cluster of the helper: {error}. To join it, empty the directory; to stay, \
+             start without a helper",
+            dir.display()
+        ))),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Record that the log is no more empty, once something of it was applied.
+async fn settle(raft: Raft<TypeConfig>, home: Arc<Home>) {
+    if raft.wait(None).applied_index_at_least(Some(1), "the first entries").await.is_ok()
+        && let Err(error) = home.settled()
+    {
+        tracing::warn!(%error, "the metadata directory still counts as new");
+    }
 }
 
 /// Ask the helper who this is, again while nobody answers.
@@ -141,6 +173,7 @@ async fn start(core: &Core, address: &str) -> Result<bool> {
     // Not from the metrics: they follow a moment later.
     let alone = move |state: &openraft::RaftState<_, _, _>| state.membership_state.effective().voter_ids().eq([id]);
     if !raft.with_raft_state(alone).await.map_err(|error| stopped(&error))? {
+        check_address(raft, id, address).await?;
         return Ok(false);
     }
     let leader = raft.wait(Some(limits::ELECTION_TIMEOUT)).current_leader(id, "lead").await;
@@ -152,6 +185,21 @@ async fn start(core: &Core, address: &str) -> Result<bool> {
     applied.map_err(|error| Error::timeout(format!("the metadata log was not applied in time: {error}")))?;
     move_to(raft, id, address).await?;
     Ok(true)
+}
+
+/// The others reach this frontend where it was added. Elsewhere it would hear no leader, and take the lead again and again.
+async fn check_address(raft: &Raft<TypeConfig>, id: NodeId, address: &str) -> Result<()> {
+    let known = move |state: &openraft::RaftState<_, _, _>| {
+        state.membership_state.effective().membership().get_node(&id).map(|node: &BasicNode| node.addr.clone())
+    };
+    match raft.with_raft_state(known).await.map_err(|error| stopped(&error))? {
+        Some(known) if known != address => Err(Error::invalid(format!(
+            "this frontend says it is reached at {address} (options host, grpc_advertise, grpc_listen), but its cluster knows \
+             it as {known}: use that address again, or DROP it there, ADD it as {address} and start it with --helper and an \
+             empty metadata directory"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The only voter may have another address than last time.

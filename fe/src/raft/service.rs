@@ -55,7 +55,9 @@ pub fn check(meta: &Meta, peer: Option<&v1::PeerHead>) -> Result<()> {
             peer.to, opening.address, core.node_id
         )));
     }
-    if meta.view(|state| state.was_dropped(peer.from)) {
+    // As long as it has a vote it must not go: a majority may need it to take that vote away.
+    let is_member = || core.raft.metrics().borrow().membership_config.membership().get_node(&peer.from).is_some();
+    if meta.view(|state| state.was_dropped(peer.from)) && !is_member() {
         return Err(Error::denied(format!(
             "frontend {} {DROPPED} {own}; to bring it back, ALTER SYSTEM ADD FOLLOWER or ADD OBSERVER again \
              and start it with --helper and an empty metadata directory",

@@ -103,6 +103,34 @@ async fn a_damaged_snapshot_or_log_stops_the_start_and_is_named() {
     assert!(error.contains("snapshot") && error.contains("checksum"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_log_is_gone_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let meta = open(dir.path()).await.unwrap();
+    create(&meta, "a").await;
+    let marker = dir.path().join("new");
+    while marker.exists() {
+        tokio::task::yield_now().await;
+    }
+    meta.stop().await;
+    drop(meta);
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let error = damaged(dir.path()).await;
+    assert!(error.contains("its log is gone") && error.contains("--helper"), "{error}");
+    assert!(error.contains(&dir.path().display().to_string()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_was_cut_off_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // An identity, and nothing else yet.
+    let super::home::Found::Fresh(fresh) = super::home::Home::find(dir.path()).unwrap() else { panic!("it is new") };
+    drop(fresh.found().unwrap());
+    let meta = open(dir.path()).await.unwrap();
+    create(&meta, "a").await;
+    meta.stop().await;
+}
+
 async fn damaged(dir: &Path) -> String {
     loop {
         match open(dir).await.err().unwrap() {

@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 mod linear;
 mod members;
+mod mishaps;
 mod proxy;
 mod recovery;
 

@@ -142,6 +142,12 @@ async fn a_frontend_of_another_cluster_is_refused_by_name() -> Outcome {
     let mut own: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&identity)?)?;
     own["cluster_id"] = "elsewhere".into();
     std::fs::write(&identity, own.to_string())?;
+    // With a helper, it sees at once that it was meant for another cluster.
+    node.start()?;
+    stopped_because(node, &["cannot join the cluster of the helper", "belongs to cluster elsewhere"]).await?;
+    let mut config: toml::Table = toml::from_str(&std::fs::read_to_string(&node.config)?)?;
+    config.remove("helper").context("it has a helper")?;
+    std::fs::write(&node.config, toml::to_string(&config)?)?;
     node.start()?;
     eventually("the refusal is in the log", READY_LIMIT, || async {
         let log = std::fs::read_to_string(&node.log)?;
@@ -171,6 +177,8 @@ async fn five_frontends_live_through_the_loss_of_two_and_wait_without_a_majority
         cluster.of("fe-").filter(|node| ![&first.name, &second.name].contains(&&node.name)).collect();
     let mut sql = Sql::new(&left.iter().map(|node| node.mysql.as_str()).collect::<Vec<_>>().join(","));
     sql.run("CREATE DATABASE after_two").await?;
+    // It knows that this was committed, before it loses those who could tell.
+    assert!(at(left[1]).table("SHOW DATABASES").await?.contains(&vec!["after_two".to_owned()]));
     // Two of five lead nobody: a statement waits a while and says why; what is here can still be read.
     left[0].kill();
     let mut minority = Sql::new(&left[1].mysql);

@@ -103,6 +103,12 @@ impl LogStore {
         self.shared.book().purged
     }
 
+    /// Whether it never had an entry.
+    pub(super) fn is_empty(&self) -> bool {
+        let book = self.shared.book();
+        book.purged.is_none() && book.last().is_none()
+    }
+
     /// What the log did since the start.
     pub(super) fn counters(&self) -> Arc<LogCounters> {
         Arc::clone(&self.shared.counters)
