@@ -1,12 +1,17 @@
-//! `cofferctl migrate` between two real clusters while the source is being loaded: through a directory, with an
-//! interruption.
+//! `cofferctl migrate` between two real clusters while the source is being loaded: through a directory with an interruption,
+//! through S3 and through HDFS.
+
+#[path = "../servers/hdfs.rs"]
+mod server;
 
 use anyhow::Context;
+use coffer_stdx::testing;
 use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
 use coffer_tests::node::program;
 use coffer_tests::{Cluster, Outcome, eventually};
 use serde_json::Value;
+use server::Hdfs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -193,4 +198,33 @@ async fn a_database_moves_is_interrupted_and_goes_on() -> Outcome {
     let output = moving.run(&[]).await?;
     assert!(output.status.code() == Some(1) && said(&output).contains("MISSING"), "{}", said(&output));
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_moves_through_s3() -> Outcome {
+    let test = "migrate::a_database_moves_through_s3";
+    let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
+    let variable = |name: &str| std::env::var(format!("COFFER_TEST_S3_{name}")).unwrap_or_default();
+    let create = format!(
+        "CREATE REPOSITORY r WITH S3 ON LOCATION \"s3://{}/move-{}\" PROPERTIES (\"s3.endpoint\" = \"{endpoint}\", \
+         \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"{}\", \"s3.secret_key\" = \"{}\", \
+         \"use_path_style\" = \"true\")",
+        variable("BUCKET"),
+        std::process::id(),
+        variable("KEY"),
+        variable("SECRET")
+    );
+    migrate(&Move::new(&create, None).await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_moves_through_hdfs() -> Outcome {
+    let Some(hdfs) = Hdfs::start("migrate::a_database_moves_through_hdfs", "simple")? else { return Ok(()) };
+    hdfs.folder("/move")?;
+    let create = format!(
+        "CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"hdfs://{}/move/r\" PROPERTIES \
+         (\"username\" = \"alice\", \"dfs.replication\" = \"1\")",
+        hdfs.fact("nn1")
+    );
+    migrate(&Move::new(&create, None).await?).await
 }
