@@ -18,6 +18,8 @@ pub(crate) const MAX_PAYLOAD: usize = 0xff_ffff;
 pub(crate) const FLUSH_AT: usize = 64 * 1024;
 /// Input is read in pieces of this size.
 const READ_CHUNK: usize = 16 * 1024;
+/// While a statement runs, this much of what follows is read ahead; beyond it, nobody notices a client that goes, bytes.
+const AHEAD: usize = 64 * 1024;
 /// Buffers larger than this are given back after use.
 const KEEP: usize = 1024 * 1024;
 const HEADER: usize = 4;
@@ -113,6 +115,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             whole = Some(payload);
         }
+    }
+
+    /// Do some work; when `abandon` is set, only as long as the client is there. What the client sends meanwhile is kept.
+    pub(crate) async fn attend<T>(&mut self, abandon: bool, work: impl Future<Output = T>) -> Result<T, WireError> {
+        if !abandon {
+            return Ok(work.await);
+        }
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            gone = self.departure() => Err(gone),
+        }
+    }
+
+    /// Wait until the client is gone.
+    async fn departure(&mut self) -> WireError {
+        while self.input.len() < AHEAD {
+            self.input.reserve(READ_CHUNK);
+            match self.stream.read_buf(&mut self.input).await {
+                Ok(0) => return io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+        }
+        std::future::pending().await
     }
 
     /// Read until `wanted` bytes are buffered; false when the stream ends before.

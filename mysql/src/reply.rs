@@ -126,7 +126,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
         self.put(|out| put_int(out, columns.len() as u64));
         self.put_columns(form, &columns);
-        while let Some(batch) = batches.next().await {
+        // Nobody makes rows for a client that is gone.
+        while let Some(batch) = self.attend(true, batches.next()).await? {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => return Ok(Err(error)),

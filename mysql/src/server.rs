@@ -2,7 +2,8 @@
 //!
 //! The client asks, the server answers, strictly in turn. Between two commands the connection may be ended by the
 //! server (idle too long, shutting down); a command that has begun is finished first. Of a failing socket nothing is
-//! told to anybody: the session is dropped, and what its last statement decided stands.
+//! told to anybody: the session is dropped, and what its last statement decided stands. A statement that only reads is
+//! given up as soon as its client is gone.
 
 use crate::command::Command;
 use crate::connect::{Opened, authenticate, connect};
@@ -216,7 +217,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         };
         let last = parts.len() - 1;
         for (at, part) in parts.into_iter().enumerate() {
-            let reply = self.session.query(part).await;
+            let abandon = self.session.may_abandon(part);
+            let reply = self.wire.attend(abandon, self.session.query(part)).await?;
             let form = self.form(Format::Text, at < last);
             if !self.wire.put_reply(form, reply).await? {
                 break;
@@ -274,7 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     async fn execute(&mut self, statement: u32, arguments: &[u8]) -> Result<(), WireError> {
         let reply = match self.statements.execute(statement, arguments) {
-            Ok((sql, values)) => self.session.execute(&sql, values).await,
+            Ok((sql, values)) => {
+                let abandon = self.session.may_abandon(&sql);
+                self.wire.attend(abandon, self.session.execute(&sql, values)).await?
+            }
             Err(error) => Err(error),
         };
         let form = self.form(Format::Binary, false);

@@ -115,6 +115,12 @@ pub trait Session: Send {
     /// Run a statement.
     async fn query(&mut self, sql: &str) -> Result<Reply, ServerError>;
 
+    /// Whether a statement may be given up when the client is gone before the answer: it is run for the answer alone.
+    fn may_abandon(&self, sql: &str) -> bool {
+        let _ = sql;
+        false
+    }
+
     /// Forget everything but the user and the current database.
     async fn reset(&mut self) -> Result<(), ServerError>;
 

@@ -100,6 +100,40 @@ async fn commands_that_are_not_done_are_answered() {
 }
 
 #[tokio::test]
+async fn a_query_ends_with_its_client() {
+    for sql in ["select forever", "select endless"] {
+        let (stream, far) = duplex(1 << 20);
+        let peer = Peer { connection: 1, host: "pipe".to_owned() };
+        let server = tokio::spawn(async move { serve(far, peer, &ServerOptions::default(), &Toy, pending()).await });
+        let mut raw = Raw { stream, sequence: 0 }.log_in().await;
+        raw.sequence = 0;
+        raw.send(&[&[3], sql.as_bytes()].concat()).await;
+        drop(raw);
+        let ended = tokio::time::timeout(Duration::from_secs(60), server).await;
+        assert!(ended.unwrap_or_else(|_| panic!("{sql} goes on")).unwrap().is_ok(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn commands_sent_ahead_are_kept() {
+    let mut raw = Raw::start(ServerOptions::default(), pending()).log_in().await;
+    for sql in ["select slowly", "select user"] {
+        raw.sequence = 0;
+        raw.send(&[&[3], sql.as_bytes()].concat()).await;
+    }
+    let mut texts = Vec::new();
+    while texts.len() < 2 {
+        // Columns, their end, a row, the end.
+        let mut packets = Vec::new();
+        for _ in 0..5 {
+            packets.push(raw.read().await.unwrap());
+        }
+        texts.push(String::from_utf8_lossy(&packets[3][1..]).into_owned());
+    }
+    assert_eq!(texts, ["select slowly", "root@"]);
+}
+
+#[tokio::test]
 async fn a_server_that_stops_says_so_between_commands() {
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async move {

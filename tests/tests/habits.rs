@@ -2,7 +2,11 @@
 //! take.
 
 use coffer_tests::http::StreamLoad;
-use coffer_tests::{Cluster, Outcome, Sql};
+use coffer_tests::{Cluster, Outcome, Sql, eventually};
+use std::time::Duration;
+
+/// What a slow machine needs.
+const LIMIT: Duration = Duration::from_secs(60);
 
 async fn cluster() -> anyhow::Result<(Cluster, Sql)> {
     let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
@@ -94,5 +98,35 @@ async fn a_query_ends_when_its_time_is_over() -> Outcome {
     // The session goes on.
     sql.run("SET query_timeout = 900").await?;
     assert_eq!(sql.scalar("SELECT count(*) FROM n").await?, "10");
+    sql.run("SET max_execution_time = 500").await?;
+    let error = sql.error(&format!("SELECT count(*) FROM {}", tables.join(", "))).await?;
+    assert!(error.code == 3024 && error.message.contains("max_execution_time = 500 ms"), "{error}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_ends_when_its_client_is_gone() -> Outcome {
+    let (cluster, mut sql) = cluster().await?;
+    sql.run("CREATE TABLE n (k INT) DISTRIBUTED BY HASH(k) BUCKETS 1 PROPERTIES (\"replication_num\" = \"1\")").await?;
+    sql.run("INSERT INTO n VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10)").await?;
+    let tables: Vec<String> = (0..20).map(|n| format!("d.n n{n}")).collect();
+    let endless = format!("SELECT count(*) FROM {}", tables.join(", "));
+    // A runtime of its own, which takes its sockets with it.
+    let (client, mut other) = (tokio::runtime::Runtime::new()?, cluster.sql());
+    client.spawn(async move { other.run(&endless).await });
+    let running = async || {
+        let rows = cluster.sql().query("SHOW FULL PROCESSLIST").await?;
+        anyhow::Ok(rows.iter().any(|row| row.get("Info").contains("d.n n19")))
+    };
+    eventually("the query runs", LIMIT, || async {
+        anyhow::ensure!(running().await?, "not yet");
+        Ok(())
+    })
+    .await?;
+    client.shutdown_background();
+    eventually("the query of the vanished client ends", LIMIT, || async {
+        anyhow::ensure!(!running().await?, "it runs");
+        Ok(())
+    })
+    .await
 }

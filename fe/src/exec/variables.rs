@@ -1,13 +1,16 @@
 //! System and session variables: what drivers ask for and set on connect.
 //!
-//! Most have no effect here; they are remembered, so that a client reads back what it has set. Values are kept as
+//! Most have no effect here; they are remembered, so that a client reads back what it has set. What would change the
+//! meaning of statements is followed (`time_zone`) or refused (modes of `sql_mode`). Values are kept as
 //! `SELECT @@name` shows them; switches are 1 and 0 there, ON and OFF in SHOW VARIABLES.
 
 use crate::error::{Error, Result, number};
 use crate::exec::session::Session;
 use crate::limits;
+use crate::query::zone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What clients are told our version is; drivers choose their ways by its number.
 pub const SERVER_VERSION: &str = concat!("8.0.33-Coffer-", env!("CARGO_PKG_VERSION"));
@@ -16,6 +19,25 @@ pub const VERSION_COMMENT: &str = concat!("Coffer version ", env!("CARGO_PKG_VER
 
 /// Whether reads see everything that was acknowledged before them, or at once what this frontend has.
 pub const CONSISTENT_READS: &str = "enable_strong_consistency_read";
+
+/// Seconds that a query may take.
+pub const QUERY_TIMEOUT: &str = "query_timeout";
+/// Milliseconds that it may.
+pub const MAX_EXECUTION_TIME: &str = "max_execution_time";
+/// Modes of `sql_mode` in which texts would mean something else than they do here.
+const OTHER_MEANINGS: [&str; 11] = [
+    "ANSI",
+    "ANSI_QUOTES",
+    "DB2",
+    "HIGH_NOT_PRECEDENCE",
+    "MAXDB",
+    "MSSQL",
+    "NO_BACKSLASH_ESCAPES",
+    "ORACLE",
+    "PAD_CHAR_TO_FULL_LENGTH",
+    "POSTGRESQL",
+    "REAL_AS_FLOAT",
+];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -180,9 +202,28 @@ fn set_one(session: &mut Session, name: String, value: &str) -> Result<()> {
             return Ok(());
         }
         let value = checked(&name, *kind, &value)?;
+        check_meaning(&name, &value)?;
         return keep(session, name, value);
     }
     keep(session, name, value)
+}
+
+/// What would be remembered but not done is refused.
+fn check_meaning(name: &str, value: &str) -> Result<()> {
+    match name {
+        "time_zone" => zone(value).map(|_| ()),
+        "sql_mode" => {
+            let words = value.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            let refused =
+                words.into_iter().find(|word| OTHER_MEANINGS.iter().any(|mode| word.eq_ignore_ascii_case(mode)));
+            refused.map_or(Ok(()), |mode| {
+                let text =
+                    format!("sql_mode {mode} is not supported: it would change what statements mean; leave it out");
+                Err(Error::not_supported(text))
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn keep(session: &mut Session, name: String, value: String) -> Result<()> {
@@ -239,12 +280,14 @@ pub fn effective(session: &Session) -> Arc<BTreeMap<String, String>> {
     Arc::new(all)
 }
 
-/// Seconds that a query may take.
-pub fn query_timeout(session: &Session) -> u64 {
-    const NAME: &str = "query_timeout";
-    let default = || KNOWN.iter().find(|(name, _, _)| *name == NAME).map_or("", |(_, _, default)| *default);
-    let value = session.variables.get(NAME).map_or_else(default, String::as_str);
-    value.parse().unwrap_or(0)
+/// How long a query may take, and the variable that says so: seconds of `query_timeout`, milliseconds of
+/// `max_execution_time`; 0 is for ever.
+pub fn time_limit(session: &Session) -> Option<(&'static str, Duration)> {
+    let number =
+        |name| value_of(session, name).and_then(|value| value.parse::<u64>().ok()).filter(|number| *number > 0);
+    let seconds = number(QUERY_TIMEOUT).map(|seconds| (QUERY_TIMEOUT, Duration::from_secs(seconds)));
+    let millis = number(MAX_EXECUTION_TIME).map(|millis| (MAX_EXECUTION_TIME, Duration::from_millis(millis)));
+    seconds.into_iter().chain(millis).min_by_key(|(_, after)| *after)
 }
 
 /// Every system variable as SHOW VARIABLES shows it.
@@ -288,10 +331,11 @@ mod tests {
     #[test]
     fn what_is_set_is_read_back() {
         let changed =
-            session(&[("AUTOCOMMIT", "off"), ("sql_mode", "ANSI"), ("@x", "7"), ("wait_timeout", " 9 ")]).unwrap();
+            session(&[("AUTOCOMMIT", "off"), ("sql_mode", "TRADITIONAL"), ("@x", "7"), ("wait_timeout", " 9 ")])
+                .unwrap();
         assert_eq!(read(&changed, "autocommit"), "0");
         assert!(autocommit_is_off(&changed));
-        assert_eq!(read(&changed, "sql_mode"), "ANSI");
+        assert_eq!(read(&changed, "sql_mode"), "TRADITIONAL");
         assert_eq!(read(&changed, "@x"), "7");
         assert_eq!(read(&changed, "wait_timeout"), "9");
         assert!(shown(&changed).contains(&("autocommit".to_owned(), "OFF".to_owned())));
@@ -303,7 +347,7 @@ mod tests {
     #[test]
     fn values_may_name_other_variables() {
         let saved = session(&[
-            ("sql_mode", "ANSI"),
+            ("sql_mode", "TRADITIONAL"),
             ("@old", "@@sql_mode"),
             ("sql_mode", ""),
             ("sql_mode", "@OLD"),
@@ -311,7 +355,7 @@ mod tests {
             ("@mail", "a@b"),
         ]);
         let saved = saved.unwrap();
-        assert_eq!(read(&saved, "sql_mode"), "ANSI");
+        assert_eq!(read(&saved, "sql_mode"), "TRADITIONAL");
         assert_eq!(read(&saved, "time_zone"), "+00:00");
         assert_eq!(read(&saved, "@mail"), "a@b");
     }
@@ -325,6 +369,30 @@ mod tests {
         let back = session(&[("names", "utf8"), ("names", "default")]).unwrap();
         assert_eq!(read(&back, "character_set_client"), "utf8mb4");
         assert_eq!(session(&[("names", "big5")]).unwrap_err().kind(), crate::error::ErrorKind::NotSupported);
+    }
+
+    #[test]
+    fn settings_that_would_not_be_followed_are_refused() {
+        for value in ["ANSI_QUOTES", "STRICT_TRANS_TABLES,ansi", "concat(@@sql_mode, ',NO_BACKSLASH_ESCAPES')"] {
+            let error = session(&[("sql_mode", value)]).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::NotSupported, "{value}");
+        }
+        assert!(session(&[("sql_mode", "concat(@@sql_mode, ',STRICT_TRANS_TABLES')"), ("sql_mode", "")]).is_ok());
+        for zone in ["SYSTEM", "+02:00", "-03:30", "UTC", "default"] {
+            assert!(session(&[("time_zone", zone)]).is_ok(), "{zone}");
+        }
+        assert_eq!(session(&[("time_zone", "Mars/Base")]).unwrap_err().number(), 1298);
+    }
+
+    #[test]
+    fn the_first_limit_counts() {
+        let limit = |pairs: &[(&str, &str)]| time_limit(&session(pairs).unwrap());
+        let seconds = |number| Some((QUERY_TIMEOUT, Duration::from_secs(number)));
+        let both = [("query_timeout", "2"), ("max_execution_time", "1500")];
+        assert_eq!(limit(&[]), seconds(900));
+        assert_eq!(limit(&[("query_timeout", "0")]), None);
+        assert_eq!(limit(&both), Some((MAX_EXECUTION_TIME, Duration::from_millis(1_500))));
+        assert_eq!(limit(&[("query_timeout", "1"), both[1]]), seconds(1));
     }
 
     #[test]

@@ -32,21 +32,22 @@ pub(super) struct Conversation {
     limit: Limit,
 }
 
-/// When a query must have sent its last row: the session's `query_timeout`, 0 for never.
+/// When a query must have sent its last row: the session's `query_timeout` or `max_execution_time`, whichever ends first.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
-    seconds: u64,
+    /// Which it was.
+    name: &'static str,
+    after: Duration,
     end: Option<tokio::time::Instant>,
 }
 
 impl Limit {
-    const NONE: Limit = Limit { seconds: 0, end: None };
+    const NONE: Limit = Limit { name: "", after: Duration::ZERO, end: None };
 
     /// From now on.
     fn begin(session: &Session) -> Limit {
-        let seconds = exec::variables::query_timeout(session);
-        let end = tokio::time::Instant::now().checked_add(Duration::from_secs(seconds));
-        Limit { seconds, end: end.filter(|_| seconds > 0) }
+        let Some((name, after)) = exec::variables::time_limit(session) else { return Limit::NONE };
+        Limit { name, after, end: tokio::time::Instant::now().checked_add(after) }
     }
 
     /// Wait for it.
@@ -59,7 +60,11 @@ impl Limit {
 
     fn error(self) -> Error {
         let text = "Query execution was interrupted, maximum statement execution time exceeded";
-        Error::timeout(format!("{text} (query_timeout = {} s)", self.seconds)).numbered(number::QUERY_TIMEOUT)
+        let value = match self.name {
+            exec::variables::QUERY_TIMEOUT => format!("{} s", self.after.as_secs()),
+            _ => format!("{} ms", self.after.as_millis()),
+        };
+        Error::timeout(format!("{text} ({} = {value})", self.name)).numbered(number::QUERY_TIMEOUT)
     }
 }
 
@@ -227,6 +232,10 @@ impl coffer_mysql::Session for Conversation {
                 Err(told)
             }
         }
+    }
+
+    fn may_abandon(&self, sql: &str) -> bool {
+        sql::reads_only(sql)
     }
 
     async fn reset(&mut self) -> std::result::Result<(), ServerError> {

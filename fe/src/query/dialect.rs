@@ -1,10 +1,11 @@
-//! What MySQL writes otherwise than the engine: functions under another name or in another shape, the types of casts, and
-//! the table DUAL. Rewritten before planning.
+//! What MySQL writes otherwise than the engine: functions under another name, the types of casts, and the table DUAL.
+//! Rewritten before planning, with the shapes in [`super::shapes`].
 
+use super::shapes::{arguments, rename, reshape};
 use coffer_stdx::Error;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Select, TableAlias, TableFactor, TimezoneInfo, Value, VisitorMut,
+    CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectNamePart, Select, TableAlias,
+    TableFactor, TimezoneInfo, TypedString, Value, VisitorMut,
 };
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,11 +13,15 @@ use std::ops::ControlFlow;
 /// A number too large for a DOUBLE.
 const ILLEGAL_DOUBLE: u16 = 1367;
 /// Same arguments, another name.
-const RENAMED: [(&str, &str); 5] = [
+const RENAMED: [(&str, &str); 9] = [
     ("curdate", "current_date"),
     ("curtime", "current_time"),
     ("lcase", "lower"),
+    ("length", "octet_length"),
+    ("localtime", "now"),
+    ("localtimestamp", "now"),
     ("mid", "substr"),
+    ("sysdate", "now"),
     ("ucase", "upper"),
 ];
 
@@ -121,7 +126,7 @@ impl VisitorMut for Functions {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Cast { data_type, .. } => cast(data_type),
+            Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => cast(data_type),
             Expr::Convert { expr: inner, data_type: Some(data_type), charset: None, .. } => {
                 cast(data_type);
                 *expr = Expr::Cast {
@@ -132,7 +137,7 @@ impl VisitorMut for Functions {
                     format: None,
                 };
             }
-            _ => {}
+            _ => reshape(expr),
         }
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         let name = function.name.to_string().to_ascii_lowercase();
@@ -158,24 +163,15 @@ fn cast(data_type: &mut DataType) {
     match data_type {
         DataType::Signed | DataType::SignedInteger => *data_type = DataType::BigInt(None),
         DataType::Unsigned | DataType::UnsignedInteger => *data_type = DataType::BigIntUnsigned(None),
-        DataType::Datetime(_) => *data_type = DataType::Timestamp(Some(6), TimezoneInfo::None),
+        DataType::Datetime(_) | DataType::Timestamp(None, TimezoneInfo::None) => {
+            *data_type = DataType::Timestamp(Some(6), TimezoneInfo::None)
+        }
         DataType::Custom(name, arguments)
             if arguments.is_empty() && name.to_string().eq_ignore_ascii_case("largeint") =>
         {
             *data_type = DataType::Decimal(ExactNumberInfo::PrecisionAndScale(38, 0));
         }
         _ => {}
-    }
-}
-
-fn rename(function: &mut Function, name: &str) {
-    function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
-}
-
-fn arguments(function: &mut Function) -> Option<&mut Vec<FunctionArg>> {
-    match &mut function.args {
-        FunctionArguments::List(list) => Some(&mut list.args),
-        FunctionArguments::None | FunctionArguments::Subquery(_) => None,
     }
 }
 
@@ -198,6 +194,26 @@ mod tests {
             ("SELECT cast(a AS largeint)", "SELECT CAST(a AS DECIMAL(38,0))"),
             ("SELECT cast(a AS datetime(3))", "SELECT CAST(a AS TIMESTAMP(6))"),
             ("SELECT convert(a, unsigned integer)", "SELECT CAST(a AS BIGINT UNSIGNED)"),
+            (
+                "SELECT cast(a AS timestamp), timestamp '9999-12-31'",
+                "SELECT CAST(a AS TIMESTAMP(6)), TIMESTAMP(6) '9999-12-31'",
+            ),
+            ("SELECT a NOT RLIKE 'b', a REGEXP b", "SELECT (NOT regexp_like(a, 'b')), regexp_like(a, b)"),
+            ("SELECT substr(a, -2), substring(a from 2 for 3)", "SELECT substr(a, -2), substr(a, 2, 3)"),
+            ("SELECT length(a), mod(a + 1, 4)", "SELECT octet_length(a), ((a + 1) % (4))"),
+            ("SELECT date_add(a, interval b day)", "SELECT date_add(a, b, 'DAY')"),
+            (
+                "SELECT date_sub('2024-01-31', interval '1' month)",
+                "SELECT date_add(CAST('2024-01-31' AS DATE), -(1), 'MONTH')",
+            ),
+            ("SELECT a - interval 1 + 1 hour", "SELECT time_add(a, -(1 + 1), 'HOUR')"),
+            ("SELECT adddate(a, 7), now(6), unix_timestamp()", "SELECT date_add(a, 7, 'DAY'), now_exact(), unix_now()"),
+            ("SELECT a + interval '1:1' hour_minute", "SELECT a + INTERVAL '1:1' HOUR_MINUTE"),
+            (
+                "SELECT group_concat(a order by a desc separator '; ')",
+                "SELECT string_agg(CAST(a AS TEXT), '; ' ORDER BY a DESC)",
+            ),
+            ("SELECT group_concat(a, b)", "SELECT string_agg(concat(a, b), ',')"),
             ("SELECT 1 FROM dual WHERE 1 = 0", "SELECT 1 WHERE 1 = 0"),
             ("SELECT 1 FROM dual, dual2", "SELECT 1 FROM dual, dual2"),
         ] {

@@ -174,6 +174,16 @@ async fn expressions_mean_what_they_mean_in_mysql() {
         ),
         ("SELECT date_format(date '2024-02-03', '%Y-%m-%d %H:%i:%s')", "2024-02-03 00:00:00"),
         ("SELECT cast('12.345' AS decimal(10, 2))", "12.35"),
+        ("SELECT 10 - 7 div 2 - 1, 7 div 2 + 1, 8 div 2 div 2, 7 div 2 * 2, 7 mod 4, mod(9, 4)", "6|4|2|6|3|1"),
+        ("SELECT count(*) FROM t WHERE id div 10 = 1", "2"),
+        ("SELECT count(*) FROM t WHERE (id > 11) = 1", "1"),
+        ("SELECT (1 = 1) = 'true', (1 = 1) = 0, (1 = 1) IN (0, 1), (1 > 0) + 1", "1|0|1|2"),
+        ("SELECT 'abc' REGEXP 'b', 'abc' NOT RLIKE '^b', NULL REGEXP 'b'", "1|1|NULL"),
+        ("SELECT length('日本語'), char_length('日本語'), concat('a', NULL), concat('a', 1, 'b')", "9|3|NULL|a1b"),
+        ("SELECT substr('abc', -2), substr('abc', 0), substring('abc' FROM 2 FOR 1), mid('abc', 2)", "bc||b|bc"),
+        ("SELECT hex('a'), hex(255), hex(-1)", "61|FF|FFFFFFFFFFFFFFFF"),
+        ("SELECT group_concat(Name ORDER BY id DESC SEPARATOR '; ') FROM t WHERE id > 10", "twelve; eleven"),
+        ("SELECT group_concat(id) FROM t WHERE id = 11", "11"),
         ("SELECT 99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
         ("SELECT count(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'd'", "2"),
     ] {
@@ -182,6 +192,56 @@ async fn expressions_mean_what_they_mean_in_mysql() {
     let plan = ask(&engine, "EXPLAIN SELECT * FROM t WHERE id = 3").await.unwrap();
     let text = plan.concat().join(" ");
     assert!(text.contains("ScanExec: table=t, partitions=1/2, tablets=1"), "{text}");
+}
+
+#[tokio::test]
+async fn times_reach_to_the_year_9999() {
+    let (engine, _, _) = engine().await;
+    let last = "(SELECT cast('9999-12-31 23:59:59' AS datetime) dt, Name FROM t WHERE id = 1) x";
+    for (condition, expected) in [
+        ("dt > '9999-01-01'", "1"),
+        ("dt = '9999-12-31 23:59:59'", "1"),
+        ("'2500-01-01 00:00:00' > dt", "0"),
+        ("dt > timestamp '9999-12-31 00:00:00'", "1"),
+        ("dt > date '9999-12-31'", "1"),
+        ("dt BETWEEN '2500-01-01' AND '9999-12-31 23:59:59'", "1"),
+        ("dt IN ('2500-01-01', '9999-12-31 23:59:59')", "1"),
+        ("dt > now()", "1"),
+        ("dt < now() + INTERVAL 1 DAY", "0"),
+        ("date_trunc('month', dt) = '9999-12-01'", "1"),
+        ("date_trunc(dt, 'day') = date(dt)", "1"),
+        ("dt - INTERVAL 1 YEAR = '9998-12-31 23:59:59'", "1"),
+        ("dt + INTERVAL length(Name) DAY IS NULL", "1"),
+        ("datediff(dt, '9999-12-01') = 30", "1"),
+    ] {
+        assert_eq!(
+            one(&engine, &format!("SELECT count(*) FROM {last} WHERE {condition}")).await,
+            expected,
+            "{condition}"
+        );
+    }
+    for (sql, expected) in [
+        ("SELECT date_add('2024-01-31', INTERVAL 1 MONTH), date('2024-01-31 10:00:00')", "2024-02-29|2024-01-31"),
+        ("SELECT datediff('2024-03-01', '2024-02-01'), unix_timestamp('1970-01-02')", "29|86400"),
+        ("SELECT from_unixtime(0) = '1970-01-01', from_unixtime(86400, '%d')", "1|02"),
+        ("SELECT now() = current_timestamp, unix_timestamp() = unix_timestamp(now())", "1|1"),
+        ("SELECT unix_timestamp(now()) - unix_timestamp(utc_timestamp())", "0"),
+    ] {
+        assert_eq!(one(&engine, sql).await, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn clocks_show_the_time_of_the_session() {
+    let (engine, _, _) = engine().await;
+    let variables = BTreeMap::from([("time_zone".to_owned(), "+02:00".to_owned())]);
+    let caller = Caller { variables: Arc::new(variables), ..caller() };
+    let sql = "SELECT now() - INTERVAL 2 HOUR = utc_timestamp(), unix_timestamp('1970-01-01 02:00:00'), from_unixtime(0) \
+               = '1970-01-01 02:00:00', unix_timestamp() = unix_timestamp(now())";
+    let rows: Vec<Vec<coffer_mysql::Row>> =
+        engine.query(&caller, sql).await.unwrap().into_rows().try_collect().await.unwrap();
+    let row: Vec<String> = rows.concat()[0].iter().map(ToString::to_string).collect();
+    assert_eq!(row, ["1", "0", "1", "1"]);
 }
 
 #[tokio::test]

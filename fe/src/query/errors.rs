@@ -7,6 +7,11 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+/// How the engine complains of a subquery where it runs none.
+const SUBQUERY_OF_VALUES: &str = "ScalarSubqueryExpr evaluated before";
+/// How it complains of an expression that it does not know, with all that was parsed.
+const UNKNOWN_EXPRESSION: &str = "Unsupported ast node in sqltorel";
+
 /// One of ours, to travel through the engine.
 pub(crate) fn to_engine(error: Error) -> DataFusionError {
     DataFusionError::External(Box::new(error))
@@ -14,7 +19,13 @@ pub(crate) fn to_engine(error: Error) -> DataFusionError {
 
 /// Whatever the engine returns.
 pub(crate) fn from_engine(error: &DataFusionError) -> Error {
-    match error.find_root() {
+    let root = error.find_root();
+    if root.message().contains(SUBQUERY_OF_VALUES) {
+        return Error::not_supported(
+            "a subquery is not supported in VALUES: write SELECT, as in INSERT INTO t SELECT ...",
+        );
+    }
+    match root {
         DataFusionError::External(cause) => {
             cause.downcast_ref::<Error>().cloned().unwrap_or_else(|| Error::invalid(clean(&cause.to_string())))
         }
@@ -27,6 +38,13 @@ pub(crate) fn from_engine(error: &DataFusionError) -> Error {
             }
             other => Error::invalid(clean(&other.to_string())),
         },
+        DataFusionError::NotImplemented(text) if clean(text).starts_with(UNKNOWN_EXPRESSION) => {
+            // What follows is the parsed statement; its first word names the expression.
+            let text = clean(text);
+            let node = text.trim_start_matches(UNKNOWN_EXPRESSION).trim_start_matches([':', ' ']);
+            let name: String = node.chars().take_while(char::is_ascii_alphanumeric).collect();
+            Error::not_supported(format!("the expression {name} is not supported"))
+        }
         DataFusionError::NotImplemented(text) => Error::not_supported(format!("{} (not supported)", clean(text))),
         DataFusionError::ResourcesExhausted(text) => {
             Error::limit(format!("the query needs too much memory: {}", clean(text)))

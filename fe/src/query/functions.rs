@@ -4,8 +4,11 @@
 use super::Caller;
 use super::date_format::DateFormat;
 use super::errors::to_engine;
+use super::zone::{to_local, zone};
+use super::{strings, times};
 use crate::account::AccountName;
 use coffer_stdx::Error;
+use coffer_table::calendar::DAY_US;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
 use datafusion::functions::datetime::date_part;
@@ -22,8 +25,11 @@ use datafusion::variable::VarProvider;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The functions of one session.
-pub(crate) fn of_session(caller: &Caller) -> Vec<ScalarUDF> {
+/// Microseconds of a second.
+const SECOND_US: i64 = 1_000_000;
+
+/// The functions of one session for a statement that begins at `now`, microseconds of UTC.
+pub(crate) fn of_session(caller: &Caller, now: i64) -> Vec<ScalarUDF> {
     let database = ScalarValue::Utf8(caller.database.clone());
     let user = ScalarValue::from(caller.who.name());
     let account = caller.who.account.as_deref().unwrap_or(&caller.who.user);
@@ -40,7 +46,29 @@ pub(crate) fn of_session(caller: &Caller) -> Vec<ScalarUDF> {
     ];
     let parts = ["year", "quarter", "month", "week", "day", "hour", "minute", "second"];
     functions.extend(parts.map(|part| ScalarUDF::from(Part::new(part))));
+    let zone = caller.variables.get("time_zone").map_or("UTC", String::as_str);
+    functions.extend(clock(now, zone));
+    functions.extend(times::functions(zone));
+    functions.extend(strings::functions());
     functions
+}
+
+/// What a clock in the zone shows while the statement runs. Whole seconds, unless digits of a second were asked for.
+fn clock(now: i64, name: &str) -> Vec<ScalarUDF> {
+    let local = zone(name).ok().and_then(|zone| to_local(now, zone)).unwrap_or(now);
+    let second = |micros: i64| micros.div_euclid(SECOND_US) * SECOND_US;
+    let time = |micros: i64| ScalarValue::TimestampMicrosecond(Some(micros), None);
+    let day = |micros: i64| ScalarValue::Date32(i32::try_from(micros.div_euclid(DAY_US)).ok());
+    let constant = |names: &[&str], value: ScalarValue| ScalarUDF::from(Constant::new(names, value));
+    vec![
+        constant(&["now", "current_timestamp"], time(second(local))),
+        constant(&["now_exact"], time(local)),
+        constant(&["current_date"], day(local)),
+        constant(&["current_time"], ScalarValue::Time64Microsecond(Some(second(local).rem_euclid(DAY_US)))),
+        constant(&["utc_timestamp"], time(second(now))),
+        constant(&["utc_date"], day(now)),
+        constant(&["unix_now"], ScalarValue::Int64(Some(now.div_euclid(SECOND_US)))),
+    ]
 }
 
 /// A function without arguments whose value the session fixes.

@@ -8,13 +8,14 @@
 //!
 //! Nothing durable is written here; a crash ends the queries that run.
 //!
-//! Modules, bottom to top: `errors`, `dialect`, `pin`, `prune`, `names`, `checksum`, `date_format`,
+//! Modules, bottom to top: `errors`, `shapes`, `dialect`, `compare`, `zone`, `times`, `strings`, `pin`, `prune`, `names`, `checksum`, `date_format`,
 //! `encode`, `lane` | `source`, `assign` |
 //! `fetch` | `table` | `system`, `catalog` | this file with `functions`, `views`, `stream`.
 
 mod assign;
 mod catalog;
 mod checksum;
+mod compare;
 mod date_format;
 mod dialect;
 pub mod encode;
@@ -29,16 +30,21 @@ mod pin;
 mod prune;
 #[cfg(test)]
 mod sample;
+mod shapes;
 mod source;
 mod statement;
 mod stream;
+mod strings;
 mod system;
 mod table;
+mod times;
 mod views;
+mod zone;
 
 pub use stream::QueryStream;
 pub use system::table_names as system_tables;
 pub use views::{Described, in_database as view_in_database, reads as view_reads};
+pub use zone::zone;
 
 use crate::account::Who;
 use crate::backends::Backends;
@@ -47,7 +53,9 @@ use crate::meta::state::State;
 use crate::raft::Meta;
 use catalog::{CATALOG, Catalog, ViewSlots};
 use checksum::Checksum;
+use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, Result};
+use compare::Comparisons;
 use datafusion::common::config::Dialect;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -169,7 +177,8 @@ impl Engine {
         }
         let context = SessionContext::new_with_state(builder.build());
         context.register_catalog(CATALOG, Arc::new(Catalog::new(pinned, &self.source, &views)));
-        for function in functions::of_session(caller) {
+        let now_us = i64::try_from(now_ms()).unwrap_or(0) * 1_000;
+        for function in functions::of_session(caller, now_us) {
             context.register_udf(function);
         }
         for (kind, of_user) in [(VarType::System, false), (VarType::UserDefined, true)] {
@@ -210,7 +219,9 @@ fn base_state(runtime: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError>
         .with_physical_optimizer_rule(Arc::new(YieldOften))
         .build();
     state.register_udaf(Arc::new(AggregateUDF::from(Checksum::new())))?;
+    state.register_expr_planner(Arc::new(Comparisons))?;
     state.register_expr_planner(Arc::new(Division))?;
+    state.register_function_rewrite(Arc::new(Comparisons))?;
     Ok(state)
 }
 

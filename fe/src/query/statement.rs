@@ -6,11 +6,11 @@ use super::pin::Pinned;
 use super::system::{self, INFORMATION_SCHEMA};
 use crate::error::syntax;
 use crate::sql::ast::ObjectName;
+use crate::sql::grammar::Grammar;
 use coffer_stdx::{Error, Result};
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{self as sql, Expr, ObjectNamePart, SelectItem, SetExpr, VisitMut, VisitorMut};
-use datafusion::sql::sqlparser::dialect::MySqlDialect;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
@@ -37,9 +37,7 @@ pub(super) struct Wanted {
 /// Parse one statement.
 pub(super) fn parse(text: &str) -> Result<Parsed> {
     let parse = || {
-        let dialect = MySqlDialect {};
-        let mut parser = DFParserBuilder::new(text).with_dialect(&dialect).with_recursion_limit(MAX_NESTING).build()?;
-        parser.parse_statements()
+        DFParserBuilder::new(text).with_dialect(&Grammar).with_recursion_limit(MAX_NESTING).build()?.parse_statements()
     };
     let mut statements = parse().map_err(|error| from_engine(&error))?;
     match (statements.pop_front(), statements.is_empty()) {

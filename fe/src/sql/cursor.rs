@@ -4,16 +4,16 @@
 //! read or fails with a syntax error; `eat` readings stay where they are when they do not match.
 
 use super::ast::{ObjectName, Properties};
+use super::grammar::Grammar;
 use super::mask::secrets;
 use crate::error::{Error, Result, syntax};
 use coffer_stdx::secret::{MASK, is_secret_key};
 use sqlparser::ast::Statement as Sql;
-use sqlparser::dialect::MySqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 /// The dialect of everything we read.
-pub(super) static DIALECT: MySqlDialect = MySqlDialect {};
+pub(super) static DIALECT: Grammar = Grammar;
 
 /// Of a longer INSERT only this much is read here; the rows are for the query engine. Bytes.
 const HEAD_BYTES: usize = 64 * 1024;

@@ -21,6 +21,7 @@ mod define;
 pub mod define_ast;
 mod delete;
 mod depth;
+pub mod grammar;
 mod insert;
 mod known;
 pub mod mask;
@@ -57,6 +58,25 @@ pub fn parse(sql: &str) -> Result<Statement> {
     let statement = dispatch(&mut cursor)?;
     cursor.end()?;
     Ok(statement)
+}
+
+/// Whether a statement is a query, by its first word alone: nothing else comes of it than its answer.
+pub fn reads_only(sql: &str) -> bool {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|letter: char| letter.is_whitespace() || letter == '(');
+        let comment = if rest.starts_with("/*") {
+            rest.split_once("*/")
+        } else if rest.starts_with("-- ") || rest.starts_with('#') {
+            rest.split_once('\n')
+        } else {
+            break;
+        };
+        let Some((_, behind)) = comment else { return false };
+        rest = behind;
+    }
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    ["SELECT", "WITH", "VALUES"].iter().any(|query| word.eq_ignore_ascii_case(query))
 }
 
 /// Choose the family by the first word.

@@ -1,6 +1,6 @@
 //! A service small enough to see through: it answers with what the protocol tests want to read back.
 //!
-//! `select types` (a row of every type, a row of NULLs), `select rows N`, `select big BYTES`, `boom` (an error),
+//! `select forever` (no answer), `select slowly` (others get their turn first), `select types` (a row of every type, a row of NULLs), `select rows N`, `select big BYTES`, `boom` (an error),
 //! `select ...` (the text itself), anything else is done with one row affected.
 
 use async_trait::async_trait;
@@ -53,10 +53,22 @@ impl Session for ToySession {
         Ok(())
     }
 
+    fn may_abandon(&self, sql: &str) -> bool {
+        sql.starts_with("select")
+    }
+
     async fn query(&mut self, sql: &str) -> Result<Reply, ServerError> {
         let words: Vec<&str> = sql.split_whitespace().collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<usize>().ok()).unwrap_or(0);
         Ok(match words[..] {
+            ["select", "forever"] => std::future::pending().await,
+            ["select", "slowly"] => {
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                single("text", Value::text(sql))
+            }
+            ["select", "endless"] => Reply::stream(vec![Column::text("n")], Box::pin(futures::stream::pending())),
             ["select", "types"] => types(),
             ["select", "rows", _] => rows(number(2)),
             ["select", "big", _] => single("big", Value::text("x".repeat(number(2)))),

@@ -192,3 +192,13 @@ fn session_statements() {
         "lock tables t read",
     ]);
 }
+
+#[test]
+fn queries_are_known_by_their_first_word() {
+    for sql in ["select 1", " (SELECT 1)", "/* tool */ -- x\n# y\n With a as (select 1) select 1", "values (1)"] {
+        assert!(crate::sql::reads_only(sql), "{sql}");
+    }
+    for sql in ["insert into t select 1", "selection", "/* select", "", "-- select", "SHOW TABLES"] {
+        assert!(!crate::sql::reads_only(sql), "{sql}");
+    }
+}
