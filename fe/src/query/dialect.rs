@@ -208,12 +208,6 @@ mod tests {
             ),
             ("SELECT a - interval 1 + 1 hour", "SELECT time_add(a, -(1 + 1), 'HOUR')"),
             ("SELECT adddate(a, 7), now(6), unix_timestamp()", "SELECT date_add(a, 7, 'DAY'), now_exact(), unix_now()"),
-            ("SELECT a + interval '1:1' hour_minute", "SELECT a + INTERVAL '1:1' HOUR_MINUTE"),
-            (
-                "SELECT group_concat(a order by a desc separator '; ')",
-                "SELECT string_agg(CAST(a AS TEXT), '; ' ORDER BY a DESC)",
-            ),
-            ("SELECT group_concat(a, b)", "SELECT string_agg(concat(a, b), ',')"),
             ("SELECT 1 FROM dual WHERE 1 = 0", "SELECT 1 WHERE 1 = 0"),
             ("SELECT 1 FROM dual, dual2", "SELECT 1 FROM dual, dual2"),
         ] {
