@@ -63,6 +63,14 @@ async fn a_job_goes_on_when_its_broker_is_killed() -> Outcome {
     sql.run(&limit("64K")).await?;
     sql.run(&format!("RESTORE SNAPSHOT d.s FROM r PROPERTIES (\"backup_timestamp\" = \"{timestamp}\")")).await?;
     let victim = busy(&cluster, "read").await?.name.clone();
+    eventually("a file that is half there shows", LIMIT, || async {
+        let row = cluster.sql().query("SHOW RESTORE FROM d").await?.pop().context("a job")?;
+        let (done, total): (u64, u64) = (row.get("BytesDone").parse()?, row.get("BytesTotal").parse()?);
+        anyhow::ensure!(done > 0 && done < total && row.get("State") == "DOWNLOADING", "{row:?}");
+        anyhow::ensure!(row.get("Progress").contains(": 0/") && row.get("Rate") != "NULL", "{row:?}");
+        Ok(())
+    })
+    .await?;
     cluster.node(&victim).kill();
     assert_ne!(sql.query("SHOW RESTORE FROM d").await?[0].get("State"), "FINISHED");
     let rows = eventually("SHOW BROKER knows which one is dead", LIMIT, || async {

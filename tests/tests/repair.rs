@@ -144,3 +144,28 @@ async fn loads_that_were_committed_while_backends_died_in_turn_become_visible_to
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_a_backup_meets_is_mended() -> Outcome {
+    // Nothing else looks at the files: no scrub in the first hour, no query.
+    let cluster = Cluster::builder().backends(2).brokers(1).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&create("d.t", 2, 2)).await?;
+    load(&cluster, "one", 0).await?;
+    let location = cluster.location("r");
+    sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\"")).await?;
+    let victim = &cluster.node("be-1").data;
+    for tablet in tablets(victim)? {
+        flip_a_bit(&rows_file(&tablet)?)?;
+    }
+    sql.run("BACKUP SNAPSHOT d.s TO r ON (t)").await?;
+    sql.job_finished("SHOW BACKUP FROM d").await?;
+    eventually("what the backup met is set aside", REPAIR_LIMIT, || async {
+        let trash = std::fs::read_dir(victim.join("trash"))?.count();
+        let shown = cluster.sql().query("SHOW TABLETS FROM d.t").await?;
+        ensure!(trash > 0 && shown.iter().all(|row| row.get("State") == "NORMAL"), "{trash} {shown:?}");
+        Ok(())
+    })
+    .await
+}
