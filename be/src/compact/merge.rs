@@ -117,7 +117,9 @@ fn install(
     ((from, to), output): ((u64, u64), Option<Unnamed>),
 ) -> Result<()> {
     let files: Vec<DataFile> = output.iter().map(|output| output.file.clone()).collect();
-    let merged = Rowset { from, to, rows: files.iter().map(|file| file.rows).sum(), files };
+    let had_rows = inputs.iter().any(|rowset| !rowset.files.is_empty() || rowset.emptied);
+    let rows = files.iter().map(|file| file.rows).sum();
+    let merged = Rowset { from, to, rows, emptied: files.is_empty() && had_rows, files };
     let store = &compaction.store;
     let _no_publish = sync::lock(store.publishing());
     if !store.tablet(tablet.id()).is_some_and(|now| Arc::ptr_eq(&now, tablet)) {

@@ -109,7 +109,7 @@ mod tests {
             written += bytes;
             let file = DataFile { name: String::new(), bytes, rows: 1, blake3: String::new() };
             let (from, to) = (inputs[0].from, inputs[inputs.len() - 1].to);
-            meta.rowsets.splice(window, [Rowset { from, to, rows: 1, files: vec![file] }]);
+            meta.rowsets.splice(window, [Rowset { from, to, rows: 1, files: vec![file], emptied: false }]);
             meta.check().unwrap();
         }
         (meta, written)

@@ -62,6 +62,17 @@ pub struct Rowset {
     pub rows: u64,
     /// Files, each sorted by the key columns; none for versions without rows.
     pub files: Vec<DataFile>,
+    /// Without files, but there were rows: DELETEs among its versions took them all. Only its last version is empty for
+    /// certain.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emptied: bool,
+}
+
+impl Rowset {
+    /// Whether none of its versions added a row, so that it can be cut at any of them.
+    fn is_vacant(&self) -> bool {
+        self.files.is_empty() && !self.emptied
+    }
 }
 
 /// One immutable Parquet file.
@@ -111,10 +122,10 @@ impl TabletMeta {
         let mut next = self.clone();
         next.version += 1;
         match next.rowsets.last_mut() {
-            Some(last) if files.is_empty() && last.files.is_empty() => last.to = next.version,
+            Some(last) if files.is_empty() && last.is_vacant() => last.to = next.version,
             _ => {
                 let rows = files.iter().map(|file| file.rows).sum();
-                next.rowsets.push(Rowset { from: next.version, to: next.version, rows, files });
+                next.rowsets.push(Rowset { from: next.version, to: next.version, rows, files, emptied: false });
             }
         }
         next
@@ -146,7 +157,7 @@ impl TabletMeta {
                 self.tablet_id, self.version
             )));
         }
-        let end = |rowset: &Rowset| if rowset.files.is_empty() { rowset.to.min(version) } else { rowset.to };
+        let end = |rowset: &Rowset| if rowset.is_vacant() { rowset.to.min(version) } else { rowset.to };
         let fits = |rowset: &&Rowset| {
             rowset.from <= version && end(rowset) <= version && (rowset.files.is_empty() || may(rowset))
         };
@@ -302,7 +313,7 @@ mod tests {
         }
         assert_eq!(meta.at(6).unwrap_err().kind(), ErrorKind::Conflict);
         let mut merged = meta.clone();
-        merged.rowsets = vec![Rowset { from: 2, to: 5, rows: 3, files: vec![file(3)] }];
+        merged.rowsets = vec![Rowset { from: 2, to: 5, rows: 3, files: vec![file(3)], emptied: false }];
         merged.check().unwrap();
         assert_eq!(merged.at(4).unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(merged.at(5).unwrap(), merged);
@@ -317,6 +328,19 @@ mod tests {
             [(2, 2), (3, 4), (5, 5)]
         );
         assert!(merged.at_with(5, &meta.rowsets[..2], |rowset| rowset.to < 5).is_err());
+    }
+
+    #[test]
+    fn what_deletes_and_a_merge_emptied_had_rows_before() {
+        let meta = tablet().next(vec![file(1)]).next(vec![file(2)]).next(vec![]);
+        let mut emptied = meta.clone();
+        emptied.rowsets = vec![Rowset { from: 2, to: 4, rows: 0, files: Vec::new(), emptied: true }];
+        assert_eq!(emptied.at(4).unwrap().rows(), 0);
+        assert_eq!(emptied.at(2).unwrap_err().kind(), ErrorKind::Conflict, "never read as empty");
+        assert_eq!(emptied.at_with(2, &meta.rowsets, |_| true).unwrap().rows(), 1);
+        let later = emptied.next(vec![]);
+        assert_eq!((later.at(4).unwrap().rows(), later.at(5).unwrap().rows()), (0, 0));
+        assert_eq!(TabletMeta::decode(&later.encode().unwrap()).unwrap(), later);
     }
 
     #[test]

@@ -345,6 +345,8 @@ fn rowset(record: &RowsetRecord) -> Result<Rowset> {
         to: record.end_version,
         rows: record.rows,
         files: record.files.iter().map(file).collect::<Result<_>>()?,
+        // Nobody asks a restored tablet for a version before the one it was restored at.
+        emptied: false,
     })
 }
 
