@@ -40,6 +40,9 @@ const RESETS: usize = 1 << 20;
 const MAX_STREAMS: u32 = 8_192;
 /// Headers of one request, all together.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Requests that were given up before a server looked at them, on one connection. A frontend that was frozen finds hundreds
+/// of the leader's when it wakes; with the transport's own limit of 20 it would lose the connection just then.
+const RESETS_UNSEEN: usize = 4_096;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -107,6 +110,7 @@ pub fn server() -> Server {
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_max_local_error_reset_streams(Some(RESETS))
+        .http2_max_pending_accept_reset_streams(Some(RESETS_UNSEEN))
         .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
 }

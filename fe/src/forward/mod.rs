@@ -27,6 +27,9 @@ use crate::sql::ast::Statement;
 use place::Place;
 use tokio::time::Instant;
 
+/// What operators know, and look for.
+const NOT_READY: &str = "Node catalog is not ready, please wait for a while.";
+
 /// How one try to run a statement at the leader ended.
 enum Tried {
     /// With an answer.
@@ -118,9 +121,12 @@ async fn at_leader(context: &Context, session: &mut Session, text: &str, stateme
 }
 
 fn nobody(error: &Error) -> Error {
+    // Who waited for a read barrier says the same already.
+    if error.message().starts_with(NOT_READY) {
+        return Error::unavailable(format!("{}; the statement was not begun", error.message()));
+    }
     Error::unavailable(format!(
-        "Node catalog is not ready, please wait for a while. No frontend led the cluster within {} s ({error}); the statement \
-         was not begun",
+        "{NOT_READY} No frontend led the cluster within {} s ({error}); the statement was not begun",
         limits::LEADER_WAIT.as_secs()
     ))
 }
