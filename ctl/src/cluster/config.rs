@@ -5,13 +5,13 @@ use coffer_stdx::{Error, Result};
 use std::path::PathBuf;
 use toml::{Table, Value};
 
-/// The TOML of a node. `helper`: gRPC address of the first frontend. `allow_null`: brokers also serve a sink for
-/// measurements.
+/// The TOML of a node. `helper`: gRPC address of the first frontend. `measured`: brokers also serve a sink,
+/// and backends merge nothing, because files that are measured must hold still.
 pub(crate) fn render(
     home: &Home,
     node: &Node,
     (local_roots, helper): (&[PathBuf], Option<&str>),
-    allow_null: bool,
+    measured: bool,
 ) -> Result<String> {
     let data = text(&home.data(&node.name))?;
     let mut table = Table::new();
@@ -33,11 +33,14 @@ pub(crate) fn render(
             set("data_dirs", vec![Value::from(data)].into());
             set("grpc_listen", addresses.grpc.clone().into());
             set("http_listen", addresses.http.clone().into());
+            if measured {
+                set("compaction_workers", 0_i64.into());
+            }
         }
         Role::Broker => {
             set("listen", addresses.grpc.clone().into());
             set("http_listen", addresses.http.clone().into());
-            if allow_null {
+            if measured {
                 set("allow_null", true.into());
             }
         }
@@ -69,6 +72,9 @@ mod tests {
             super::render(&home, &node, (&["/c/repos".into()], helper), false).unwrap()
         };
         let render = |role| rendered(role, Some("h:3"));
+        let backend = Node::new(Role::Backend, 1, addresses.clone());
+        let measured = super::render(&home, &backend, (&[], None), true).unwrap();
+        assert!(measured.contains("compaction_workers = 0") && !render(Role::Backend).contains("compaction"));
         let first = render(Role::Frontend);
         assert!(
             first.contains("meta_dir = \"/c/fe-1\"\nmetadata_key_file = \"/c/metadata.key\"\nmysql_listen = \"h:1\"")

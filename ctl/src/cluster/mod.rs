@@ -39,8 +39,8 @@ async fn up(args: &UpArgs) -> Result<()> {
     greet(&home, &state)
 }
 
-/// Create a cluster and return when it is alive. `allow_null`: its brokers also serve a sink for measurements.
-pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, State)> {
+/// Create a cluster and return when it is alive. `measured`: for measurements, see [`config::render`].
+pub(crate) async fn create(args: &UpArgs, measured: bool) -> Result<(Home, State)> {
     let home = Home::new(&args.dir)?;
     if home.has_cluster() {
         let dir = home.dir().display();
@@ -69,7 +69,7 @@ pub(crate) async fn create(args: &UpArgs, allow_null: bool) -> Result<(Home, Sta
     for node in &state.processes {
         fsx::create_dir(&home.data(&node.name))?;
         let helper = state.of_role(Role::Frontend).next().map(|first| first.addresses.grpc.as_str());
-        let text = config::render(&home, node, (&state.local_roots, helper), allow_null)?;
+        let text = config::render(&home, node, (&state.local_roots, helper), measured)?;
         fsx::write_durably(&home.config(&node.name), text.as_bytes())?;
     }
     home.save(&state)?;
