@@ -2,8 +2,8 @@
 //!
 //! A put writes `.coffer-tmp-<writer>-<random>` beside its target, syncs it, gives it its name (rename, or link when the
 //! object must be new) and syncs the directory. A crash leaves the old object or the new one, and perhaps a temporary file,
-//! which no listing shows. The next listing of its directory, put into it or delete from it removes it once its writer is
-//! known to be dead (see `writer`), or when nobody wrote to it for a day. Directories appear when an object
+//! which no listing shows. The first put into its directory, or the delete of the last object there, removes it once its
+//! writer is known to be dead (see `writer`), or when nobody wrote to it for a day. Reading never writes. Directories appear when an object
 //! needs them and go when their last object goes, so that a location looks as it would in an object store.
 //!
 //! All file work runs on blocking threads, one piece at a time, so that no slow peer holds a thread.
@@ -60,7 +60,7 @@ impl LocalStore {
         let (dirs, prefix) = (Arc::clone(&self.dirs), prefix.to_owned());
         let walk = blocking(move || {
             dirs.check_base()?;
-            Walk::start(dirs, &prefix, depth)
+            Walk::start(dirs.root(), &prefix, depth)
         })
         .await?;
         let pages = stream::try_unfold(walk, |mut walk| async move {
@@ -340,11 +340,11 @@ mod tests {
         let dead = left("b");
         store.delete("b/x", false).await.unwrap();
         assert!(!dead.exists() && !dir.path().join("b").exists());
-        // By a listing, at any depth.
+        // Never by a listing: it may be that of a repository that must not be written.
         let (deep, kept) = (left("c/d"), leave("e", &writer::name()));
         let listed: Vec<_> = store.list("").await.unwrap().try_collect().await.unwrap();
         assert_eq!(listed.iter().map(|object| object.path.as_str()).collect::<Vec<_>>(), ["a/x"]);
-        assert!(!deep.exists() && !dir.path().join("c").exists() && kept.exists() && own.exists());
+        assert!(deep.exists() && kept.exists() && own.exists());
     }
 
     #[tokio::test]

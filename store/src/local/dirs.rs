@@ -33,7 +33,7 @@ fn holds_only_temporary(dir: &Path) -> bool {
 }
 
 /// Remove a temporary file that a crash left; true when it was one and went.
-pub(super) fn remove_left(entry: &DirEntry) -> bool {
+fn remove_left(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let Some(name) = name.to_str().filter(|name| name.starts_with(TEMPORARY)) else { return false };
     let written = entry.metadata().and_then(|meta| meta.modified()).ok();

@@ -1,17 +1,15 @@
 //! Listing a directory tree page by page: memory holds one open directory per level and one page.
 //!
 //! What appears or goes during the walk may be listed or not; files that are no objects (temporary, special, or with
-//! names no object path can have) are passed over. Temporary files that a crash left are removed on the way, with their
-//! directories when nothing else is in them.
+//! names no object path can have) are passed over.
 
-use super::dirs::{self, Dirs};
 use super::info;
 use crate::{Child, path};
 use coffer_stdx::Result;
 use coffer_stdx::error::Context;
 use std::fs::{self, DirEntry, ReadDir};
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 /// Entries of one page.
 const PAGE: usize = 1_000;
@@ -28,7 +26,7 @@ pub(super) enum Depth {
 /// A walk that has got somewhere.
 #[derive(Debug)]
 pub(super) struct Walk {
-    dirs: Arc<Dirs>,
+    root: PathBuf,
     depth: Depth,
     // Open directories, outermost first, with their path below the root.
     open: Vec<(String, ReadDir)>,
@@ -36,8 +34,8 @@ pub(super) struct Walk {
 
 impl Walk {
     /// At the beginning of the folder `prefix`.
-    pub(super) fn start(dirs: Arc<Dirs>, prefix: &str, depth: Depth) -> Result<Walk> {
-        let mut walk = Walk { dirs, depth, open: Vec::new() };
+    pub(super) fn start(root: &Path, prefix: &str, depth: Depth) -> Result<Walk> {
+        let mut walk = Walk { root: root.to_owned(), depth, open: Vec::new() };
         walk.enter(prefix.to_owned())?;
         Ok(walk)
     }
@@ -50,13 +48,8 @@ impl Walk {
             match entries.next() {
                 None => drop(self.open.pop()),
                 Some(entry) => {
-                    let entry = entry.context(|| format!("list {}", self.dirs.root().join(&*folder).display()))?;
-                    let Some(path) = object_path(folder, &entry) else {
-                        if dirs::remove_left(&entry) {
-                            self.dirs.prune(&entry.path());
-                        }
-                        continue;
-                    };
+                    let entry = entry.context(|| format!("list {}", self.root.join(&*folder).display()))?;
+                    let Some(path) = object_path(folder, &entry) else { continue };
                     self.visit(path, &entry, &mut page)?;
                 }
             }
@@ -88,7 +81,7 @@ impl Walk {
     }
 
     fn enter(&mut self, folder: String) -> Result<()> {
-        let dir = self.dirs.root().join(&folder);
+        let dir = self.root.join(&folder);
         match fs::read_dir(&dir) {
             Ok(entries) => self.open.push((folder, entries)),
             Err(error) if is_gone(&error) => {}
