@@ -52,11 +52,13 @@ fn has_leader(pages: &Pages) -> bool {
 
 /// Whether statements would be answered, by this frontend or through it by the leader.
 async fn ready(State(pages): State<Arc<Pages>>) -> Response {
-    let (code, text) = match has_leader(&pages) {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
-    };
-    (code, Json(json!({ "status": text }))).into_response()
+    match pages.context.meta.unready() {
+        None => Json(json!({ "status": "ready" })).into_response(),
+        Some(reason) => {
+            let page = Json(json!({ "status": "not ready", "reason": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, page).into_response()
+        }
+    }
 }
 
 /// Every page but those for load balancers asks for a user of the cluster, or for its metrics token.

@@ -58,12 +58,22 @@ pub const MAX_TEXT_BYTES: usize = 64 << 10;
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two signs of life of the leader.
 pub const HEARTBEAT: Duration = Duration::from_millis(150);
-/// When a follower heard nothing of the leader for the second of these, it waits for a time of its own between the two, then
-/// stands for election.
-pub const ELECTION_AFTER: (Duration, Duration) = (Duration::from_millis(400), Duration::from_millis(800));
+/// How long a message of the leader to one follower may take, with its answer; then it is sent again. Much longer than
+/// between signs of life: on a machine that is busy, answers come late, and a leader without them does not lead.
+pub const APPEND_WITHIN: Duration = Duration::from_millis(400);
+/// For so long after its leader's last word nobody votes for another.
+pub const LEADER_LEASE: Duration = Duration::from_millis(800);
+/// After the lease a frontend waits for a time of its own between these, then asks whether it may stand for election.
+pub const ELECTION_WAIT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(600));
+/// The same before it stands once more.
+pub const ELECTION_PAUSE: (Duration, Duration) = (Duration::from_millis(800), Duration::from_millis(1_200));
+/// How long a vote may take; it is made durable first.
+pub const VOTE_WITHIN: Duration = Duration::from_millis(750);
 /// A leader that heard nothing of a majority for so long stops leading.
 pub const STEP_DOWN_AFTER: Duration = Duration::from_millis(1_500);
-/// How long a statement waits for a leader.
+/// A leader that was called for so long in vain is lost to the frontend that calls it, even if it is heard.
+pub const LEADER_SILENT: Duration = Duration::from_secs(3);
+/// How long a statement waits for leaders, all in all; what it takes to run does not count.
 pub const LEADER_WAIT: Duration = Duration::from_secs(15);
 /// How long one question to the leader about the end of the log may take.
 pub const BARRIER_WITHIN: Duration = Duration::from_secs(1);

@@ -10,9 +10,10 @@ use coffer_stdx::{Error, Result};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -71,6 +72,43 @@ pub fn connect(address: &str) -> Result<Channel> {
     })
 }
 
+/// Channels by address, opened on first use.
+#[derive(Debug)]
+pub struct Channels {
+    most: usize,
+    open: Mutex<HashMap<String, Channel>>,
+}
+
+impl Channels {
+    /// Keeps at most so many; when there are more, all are opened anew.
+    pub fn new(most: usize) -> Channels {
+        Channels { most, open: Mutex::default() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The channel to "host:port".
+    pub fn to(&self, address: &str) -> Result<Channel> {
+        let mut open = self.open();
+        if let Some(channel) = open.get(address) {
+            return Ok(channel.clone());
+        }
+        if open.len() >= self.most {
+            open.clear();
+        }
+        let channel = connect(address)?;
+        open.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+
+    /// Open the next one to this address anew. What is on its way goes on.
+    pub fn renew(&self, address: &str) {
+        self.open().remove(address);
+    }
+}
+
 /// Opens connections over TLS, with a certificate on both ends.
 #[derive(Clone)]
 struct Secured(Arc<ClientConfig>);
@@ -119,4 +157,24 @@ pub fn server() -> Server {
 pub fn incoming(listener: tokio::net::TcpListener) -> impl Stream<Item = io::Result<Io>> {
     let greeting = tls::loaded().between.map_or(Greeting::Http2, |(accepting, _)| Greeting::Tls(accepting));
     ReceiverStream::new(door::open(listener, greeting)).map(Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn channels_are_kept_up_to_a_bound_and_opened_anew_when_asked_to() {
+        let channels = Channels::new(2);
+        for address in ["h:1", "h:2", "h:2"] {
+            channels.to(address).unwrap();
+        }
+        assert_eq!(channels.open().len(), 2);
+        channels.renew("h:1");
+        assert!(!channels.open().contains_key("h:1"));
+        channels.to("h:1").unwrap();
+        channels.to("h:3").unwrap();
+        assert_eq!(channels.open().keys().collect::<Vec<_>>(), ["h:3"]);
+        assert!(channels.to("no address").is_err());
+    }
 }

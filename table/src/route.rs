@@ -285,7 +285,15 @@ mod tests {
     use std::sync::Arc;
 
     fn column(name: &str, kind: ColumnType) -> Column {
-        Column::new(name, kind)
+        Column {
+            name: name.to_owned(),
+            kind,
+            nullable: true,
+            default: None,
+            key: false,
+            comment: String::new(),
+            aggregate: None,
+        }
     }
 
     fn schema() -> Schema {

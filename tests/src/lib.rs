@@ -11,7 +11,6 @@ pub mod http;
 pub mod mysql;
 pub mod node;
 pub mod ports;
-pub mod s3;
 pub mod wait;
 
 pub use cluster::Cluster;

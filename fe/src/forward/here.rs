@@ -7,13 +7,20 @@ use crate::meta::command::Outcome;
 use crate::raft::{Leader, Request};
 use crate::sql::ast::Statement;
 use coffer_proto::ids::BackendId;
+use std::time::Duration;
 
 /// How long the first statements of a new leader wait until its backends answered.
-const ACQUAINTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+const ACQUAINTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Run it under its request id, up to date with everything acknowledged; what was done before is answered, not done again.
-pub(super) async fn run(context: &Context, session: &mut Session, request: &str, statement: Statement) -> Tried {
-    if let Err(error) = context.meta.barrier().await {
+/// It waits no longer than `wait` until this frontend is up to date.
+pub(super) async fn run(
+    context: &Context,
+    session: &mut Session,
+    (request, wait): (&str, Duration),
+    statement: Statement,
+) -> Tried {
+    if let Err(error) = context.meta.barrier_within(wait).await {
         return Tried::NotBegun(error);
     }
     if context.meta.leader() != Leader::Here {

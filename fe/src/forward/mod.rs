@@ -4,14 +4,15 @@
 //! is content with what this frontend has. What changes something, or needs what only the leader knows, runs at the leader,
 //! with the session of the client ([`remote`]; the leader's side is [`service`]). When the leader is lost meanwhile, the
 //! statement is sent again to the next one under the same request id, so that it takes effect once ([`crate::raft::Request`]).
-//! Without a leader a statement waits a bounded time.
+//! Without a leader a statement waits a bounded time, the same for all its tries together (`patience`).
 //!
 //! Nothing is durable here. A crash of this frontend in the middle leaves the statement done or not done at the leader.
 //!
-//! Modules, bottom to top: `place` | `here`, `remote` | this file, `service`, `hints`.
+//! Modules, bottom to top: `patience`, `place` | `here`, `remote` | this file, `service`, `hints`.
 
 mod here;
 mod hints;
+mod patience;
 mod place;
 mod remote;
 mod service;
@@ -24,6 +25,7 @@ use crate::exec::{self, Answer, Context, Session, privilege};
 use crate::limits;
 use crate::raft::Leader;
 use crate::sql::ast::Statement;
+use patience::Patience;
 use place::Place;
 use tokio::time::Instant;
 
@@ -69,45 +71,49 @@ pub async fn use_database(context: &Context, session: &mut Session, name: &str) 
 }
 
 /// A statement is checked where it was taken. The right that is missing may be one that this frontend has not heard of yet.
-async fn allowed(context: &Context, session: &Session, statement: &Statement) -> Result<()> {
+async fn allowed(context: &Context, session: &Session, statement: &Statement, patience: &mut Patience) -> Result<()> {
     if privilege::check(context, session, statement).is_ok() {
         return Ok(());
     }
-    context.meta.barrier().await?;
+    let begun = Instant::now();
+    context.meta.barrier_within(patience.left()).await?;
+    patience.waited(begun.elapsed());
     privilege::check(context, session, statement)
 }
 
 async fn at_leader(context: &Context, session: &mut Session, text: &str, statement: Statement) -> Result<Answer> {
-    allowed(context, session, &statement).await?;
+    let mut patience = Patience::new();
+    allowed(context, session, &statement, &mut patience).await?;
     let repeatable = place::is_repeatable(&statement);
     // The same statement again after an unclear end is the same request.
     let earlier = session.unclear.take().filter(|(unclear, _)| repeatable && unclear == text);
     let request = earlier.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), |(_, request)| request);
-    let mut deadline = Instant::now() + limits::LEADER_WAIT;
     let mut statement = Some(statement);
     let mut lost = None;
     loop {
+        let (begun, wait) = (Instant::now(), patience.left());
         let tried = match context.meta.leader() {
             Leader::Unknown => Tried::NotBegun(Error::not_leader("no frontend leads")),
-            Leader::At(id, address) => remote::run(context, session, text, (&request, id, &address)).await,
+            Leader::At(id, address) => remote::run(context, session, text, (&request, wait), (id, &address)).await,
             Leader::Here => match if repeatable { statement.clone() } else { statement.take() } {
-                Some(statement) => here::run(context, session, &request, statement).await,
+                Some(statement) => here::run(context, session, (&request, wait), statement).await,
                 None => Tried::Lost(Error::not_leader("this frontend stopped leading")),
             },
         };
         let error = match tried {
             Tried::Answered(answer) => return answer,
-            Tried::NotBegun(error) => error,
+            Tried::NotBegun(error) => {
+                patience.waited(begun.elapsed());
+                error
+            }
             Tried::Lost(error) if repeatable => {
-                // A statement may have run for long before its leader was lost.
-                if lost.replace(error.clone()).is_none() {
-                    deadline = Instant::now() + limits::LEADER_WAIT;
-                }
+                patience.lost(begun.elapsed());
+                lost = Some(error.clone());
                 error
             }
             Tried::Lost(error) => return Err(unclear(&error, false)),
         };
-        if Instant::now() >= deadline {
+        if patience.left().is_zero() {
             return Err(match lost {
                 Some(error) => {
                     session.unclear = Some((text.to_owned(), request));
@@ -117,6 +123,7 @@ async fn at_leader(context: &Context, session: &mut Session, text: &str, stateme
             });
         }
         tokio::time::sleep(limits::LEADER_AGAIN).await;
+        patience.waited(limits::LEADER_AGAIN);
     }
 }
 

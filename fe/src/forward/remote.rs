@@ -1,26 +1,29 @@
 //! A statement sent to the leader, and its answer.
 //!
-//! The wait for the answer ends when another frontend leads: a leader that is frozen or cut off gives none.
+//! The wait for the answer ends when another frontend leads, and when the leader answers nothing any more: one that is frozen
+//! or cut off gives none.
 
 use super::Tried;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Answer, Context, Done, RowSet, Session};
 use crate::limits;
-use crate::raft::{Leader, NodeId};
+use crate::raft::{Leader, NodeId, Peers};
 use coffer_proto::channel::MAX_MESSAGE_BYTES;
 use coffer_proto::status::{from_status, from_wire};
 use coffer_proto::v1;
 use coffer_proto::v1::forward_reply::Kind;
 use coffer_proto::v1::leader_client::LeaderClient;
 use std::collections::HashMap;
+use std::time::Duration;
 use tonic::Streaming;
 
-/// Send it to frontend `id` at `address`.
+/// Send it to frontend `id` at `address`, where it may wait so long until that one is up to date.
 pub(super) async fn run(
     context: &Context,
     session: &mut Session,
     text: &str,
-    (request, id, address): (&str, NodeId, &str),
+    (request, wait): (&str, Duration),
+    (id, address): (NodeId, &str),
 ) -> Tried {
     let Some(peers) = context.meta.peers() else {
         return Tried::NotBegun(Error::bug("this frontend has no way to others"));
@@ -42,6 +45,7 @@ pub(super) async fn run(
         database: session.database.clone(),
         account: session.account.clone(),
         variables: session.variables.clone().into_iter().collect::<HashMap<_, _>>(),
+        wait_ms: (wait.as_millis() as u64).max(1),
     };
     let peer = format!("frontend {address}");
     let answer = async {
@@ -55,7 +59,7 @@ pub(super) async fn run(
     };
     tokio::select! {
         tried = answer => tried,
-        () = replaced(context, id) => Tried::Lost(Error::not_leader(format!("{peer} does not lead any more"))),
+        why = lost(context, peers, (id, address)) => Tried::Lost(Error::not_leader(format!("{peer} {why}"))),
     }
 }
 
@@ -71,11 +75,15 @@ fn failed(error: Error) -> Tried {
     }
 }
 
-/// Wait until `id` is not the leader known here.
-async fn replaced(context: &Context, id: NodeId) {
+/// Wait until `id` is not the leader known here, or gives no answers; [`super::follow`] asks it all the time.
+async fn lost(context: &Context, peers: &Peers, (id, address): (NodeId, &str)) -> &'static str {
     while matches!(context.meta.leader(), Leader::At(now, _) if now == id) {
+        if peers.silent(address) >= limits::LEADER_SILENT {
+            return "does not answer";
+        }
         tokio::time::sleep(limits::LEADER_AGAIN).await;
     }
+    "does not lead any more"
 }
 
 async fn read(mut replies: Streaming<v1::ForwardReply>, (peer, database): (&str, &mut Option<String>)) -> Tried {

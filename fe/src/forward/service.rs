@@ -15,6 +15,7 @@ use coffer_proto::v1::forward_reply::Kind;
 use coffer_proto::v1::leader_server::{self, LeaderServer};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// Rows in one message.
@@ -47,7 +48,12 @@ impl Service {
         session.database = request.database;
         session.account = request.account;
         session.variables = request.variables.into_iter().collect();
-        let tried = here::run(&self.context, &mut session, &request.request_id, statement).await;
+        // Frontends of before do not say how long they wait.
+        let wait = match request.wait_ms {
+            0 => limits::LEADER_WAIT,
+            ms => Duration::from_millis(ms).min(limits::LEADER_WAIT),
+        };
+        let tried = here::run(&self.context, &mut session, (&request.request_id, wait), statement).await;
         (tried, had_database && session.database.is_none())
     }
 }

@@ -5,7 +5,7 @@ use arrow_flight::Ticket;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use async_trait::async_trait;
-use coffer_proto::channel::{self, MAX_MESSAGE_BYTES};
+use coffer_proto::channel::{Channels, MAX_MESSAGE_BYTES};
 use coffer_proto::ids::{BackendId, TabletId};
 use coffer_proto::status::from_status;
 use coffer_proto::v1::ScanTicket;
@@ -14,10 +14,7 @@ use datafusion::arrow::array::RecordBatch;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use prost::Message;
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
-use tonic::transport::Channel;
 
 /// Channels kept; more backends than any cluster has, so it is only reached when addresses keep changing.
 const MAX_CHANNELS: usize = 2 * crate::limits::MAX_BACKENDS;
@@ -48,7 +45,7 @@ pub(crate) trait Source: fmt::Debug + Send + Sync {
 /// The backends of the cluster.
 pub(crate) struct Flight {
     backends: Backends,
-    channels: Mutex<HashMap<String, Channel>>,
+    channels: Channels,
 }
 
 impl fmt::Debug for Flight {
@@ -59,20 +56,7 @@ impl fmt::Debug for Flight {
 
 impl Flight {
     pub(crate) fn new(backends: Backends) -> Flight {
-        Flight { backends, channels: Mutex::default() }
-    }
-
-    fn channel(&self, address: &str) -> Result<Channel> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
-            return Ok(channel.clone());
-        }
-        if channels.len() >= MAX_CHANNELS {
-            channels.clear();
-        }
-        let channel = channel::connect(address)?;
-        channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+        Flight { backends, channels: Channels::new(MAX_CHANNELS) }
     }
 }
 
@@ -88,7 +72,8 @@ impl Source for Flight {
     }
 
     async fn open(&self, address: &str, ticket: ScanTicket) -> Result<Batches> {
-        let mut client = FlightServiceClient::new(self.channel(address)?).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client =
+            FlightServiceClient::new(self.channels.to(address)?).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let peer = format!("backend {address}");
         let ticket = Ticket { ticket: ticket.encode_to_vec().into() };
         let messages = client.do_get(ticket).await.map_err(|status| from_status(&status, &peer))?.into_inner();

@@ -1,9 +1,13 @@
-//! openraft itself over our storage: three frontends in one process, on a network that loses, delays, doubles and cuts off,
-//! with frontends that are shut down and opened again from their directories.
+//! openraft itself over our storage and with our elections: three frontends in one process, on a network that loses, delays,
+//! doubles and cuts off, also in one direction, with frontends that are shut down and opened again from their directories.
 
+use super::election::{Ask, Candidate};
+use super::hearing::Hearing;
 use super::log::LogStore;
 use super::machine::{Machine, Shared};
-use super::types::{NodeId, TypeConfig};
+use super::types::{LogId, NodeId, TypeConfig};
+use crate::error::{Error, Result as Answered};
+use crate::limits;
 use crate::meta::apply::apply;
 use crate::meta::command::{Command, Outcome};
 use crate::meta::state::State;
@@ -16,7 +20,7 @@ use openraft::raft::{
 use openraft::{BasicNode, Raft, SnapshotPolicy};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,15 +30,21 @@ const ROUNDS: u64 = 3;
 const CHANGES: u64 = 8;
 const WITHIN: Duration = Duration::from_secs(60);
 /// How long a client asks around, and waits for each answer.
-const TRY: Duration = Duration::from_secs(3);
+const TRY: Duration = Duration::from_secs(6);
 const ANSWER: Duration = Duration::from_millis(500);
+
+/// One frontend.
+type Node = (Raft<TypeConfig>, Hearing);
 
 /// Who is there, and how bad the network is.
 struct Net {
-    nodes: Mutex<BTreeMap<NodeId, Raft<TypeConfig>>>,
+    nodes: Mutex<BTreeMap<NodeId, Node>>,
     rng: Mutex<StdRng>,
-    cut_off: Mutex<Option<NodeId>>,
+    /// Who cannot call whom.
+    cut: Mutex<BTreeSet<(NodeId, NodeId)>>,
     bad: std::sync::atomic::AtomicBool,
+    /// How often each asked for votes in vain.
+    refused: Mutex<BTreeMap<NodeId, u64>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -47,7 +57,7 @@ impl Net {
     }
 
     /// The receiver, after some time; how often it gets the message.
-    async fn way(&self, from: NodeId, to: NodeId) -> Result<(Raft<TypeConfig>, u32), NetworkError> {
+    async fn way(&self, from: NodeId, to: NodeId) -> Result<(Node, u32), NetworkError> {
         let (copies, delay) = {
             let mut rng = locked(&self.rng);
             match self.bad.load(std::sync::atomic::Ordering::Relaxed) {
@@ -56,12 +66,41 @@ impl Net {
             }
         };
         tokio::time::sleep(Duration::from_millis(delay)).await;
-        let cut = locked(&self.cut_off).is_some_and(|node| node == from || node == to);
+        let cut = locked(&self.cut).contains(&(from, to));
         let node = locked(&self.nodes).get(&to).cloned();
         match node {
             Some(node) if copies > 0 && !cut => Ok((node, copies)),
             _ => Err(Net::lost()),
         }
+    }
+
+    /// Nobody calls it any more, and when `both` it calls nobody.
+    fn cut_off(&self, id: NodeId, both: bool) {
+        let others = (1..=3).filter(|other| *other != id);
+        locked(&self.cut).extend(others.flat_map(|other| [(other, id), (id, if both { other } else { id })]));
+    }
+
+    fn heal(&self) {
+        locked(&self.cut).clear();
+    }
+}
+
+/// Asks for votes over the network; who is asked calls back.
+struct Asks(Arc<Net>, NodeId);
+
+impl Ask for Asks {
+    async fn ask(&self, (voter, _): (NodeId, &str), last: Option<LogId>) -> Answered<()> {
+        let Asks(net, own) = self;
+        let asked = async {
+            let lost = |error: NetworkError| error.to_string();
+            let ((raft, hearing), _) = net.way(*own, voter).await.map_err(lost)?;
+            hearing.judge(&raft, (*own, last)).map_err(|no| no.to_string())?;
+            net.way(voter, *own).await.map(drop).map_err(lost)
+        };
+        asked.await.map_err(|why| {
+            *locked(&net.refused).entry(*own).or_default() += 1;
+            Error::conflict(why)
+        })
     }
 }
 
@@ -89,12 +128,14 @@ impl RaftNetwork<TypeConfig> for Way {
         rpc: AppendEntriesRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, Failed> {
-        let (node, copies) = self.net.way(self.from, self.to).await?;
+        let ((node, hearing), copies) = self.net.way(self.from, self.to).await?;
+        hearing.word(&node, &rpc.vote);
         for _ in 1..copies {
             drop(node.append_entries(rpc.clone()).await);
         }
         let answer = node.append_entries(rpc).await.map_err(|error| RemoteError::new(self.to, error))?;
-        self.net.way(self.to, self.from).await?;
+        // The answer comes the way of the call.
+        self.net.way(self.from, self.to).await?;
         Ok(answer)
     }
 
@@ -103,15 +144,19 @@ impl RaftNetwork<TypeConfig> for Way {
         rpc: InstallSnapshotRequest<TypeConfig>,
         _: RPCOption,
     ) -> Result<InstallSnapshotResponse<NodeId>, Failed<InstallSnapshotError>> {
-        let (node, _) = self.net.way(self.from, self.to).await?;
+        let ((node, hearing), _) = self.net.way(self.from, self.to).await?;
+        hearing.word(&node, &rpc.vote);
         let answer = node.install_snapshot(rpc).await.map_err(|error| RemoteError::new(self.to, error))?;
-        self.net.way(self.to, self.from).await?;
+        self.net.way(self.from, self.to).await?;
         Ok(answer)
     }
 
     async fn vote(&mut self, rpc: VoteRequest<NodeId>, _: RPCOption) -> Result<VoteResponse<NodeId>, Failed> {
-        let (node, _) = self.net.way(self.from, self.to).await?;
-        Ok(node.vote(rpc).await.map_err(|error| RemoteError::new(self.to, error))?)
+        let ((node, hearing), _) = self.net.way(self.from, self.to).await?;
+        let candidate = rpc.vote.leader_id().voted_for();
+        let answer = node.vote(rpc).await.map_err(|error| RemoteError::new(self.to, error))?;
+        hearing.voted(candidate.filter(|_| answer.vote_granted));
+        Ok(answer)
     }
 }
 
@@ -140,8 +185,9 @@ impl Cluster {
         let net = Net {
             nodes: Mutex::default(),
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
-            cut_off: Mutex::default(),
+            cut: Mutex::default(),
             bad: false.into(),
+            refused: Mutex::default(),
         };
         let dirs = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
         let mut cluster = Cluster { net: Arc::new(net), dirs, shared: BTreeMap::new(), acknowledged: Vec::new() };
@@ -155,7 +201,7 @@ impl Cluster {
     }
 
     fn node(&self, id: NodeId) -> Raft<TypeConfig> {
-        locked(&self.net.nodes)[&id].clone()
+        locked(&self.net.nodes)[&id].0.clone()
     }
 
     async fn start(&mut self, id: NodeId) {
@@ -165,8 +211,9 @@ impl Cluster {
         self.shared.insert(id, machine.shared());
         let config = openraft::Config {
             heartbeat_interval: 60,
-            election_timeout_min: 200,
-            election_timeout_max: 400,
+            enable_elect: false,
+            election_timeout_min: limits::VOTE_WITHIN.as_millis() as u64,
+            election_timeout_max: limits::LEADER_LEASE.as_millis() as u64,
             install_snapshot_timeout: 10_000,
             // Small, so that snapshots go in many pieces and logs are purged all the time.
             snapshot_max_chunk_size: 512,
@@ -177,12 +224,54 @@ impl Cluster {
         };
         let config = Arc::new(config.validate().unwrap());
         let raft = Raft::new(id, config, Factory(Arc::clone(&self.net), id), log, machine).await.unwrap();
-        locked(&self.net.nodes).insert(id, raft);
+        let hearing = Hearing::new();
+        let ask = Asks(Arc::clone(&self.net), id);
+        tokio::spawn(Candidate { raft: raft.clone(), hearing: hearing.clone(), ask }.run());
+        locked(&self.net.nodes).insert(id, (raft, hearing));
     }
 
     async fn stop(&mut self, id: NodeId) {
         let node = locked(&self.net.nodes).remove(&id);
-        node.unwrap().shutdown().await.unwrap();
+        node.unwrap().0.shutdown().await.unwrap();
+    }
+
+    /// End all.
+    async fn end(self) {
+        let nodes = std::mem::take(&mut *locked(&self.net.nodes));
+        for (_, (node, _)) in nodes {
+            node.shutdown().await.unwrap();
+        }
+    }
+
+    /// Who leads in which term, as soon as everybody agrees.
+    async fn leader(&self) -> (NodeId, u64) {
+        let agreed = tokio::time::timeout(WITHIN, async {
+            loop {
+                let seen: BTreeSet<_> = (1..=3)
+                    .map(|id| {
+                        let metrics = self.node(id).metrics().borrow().clone();
+                        (metrics.current_leader, metrics.current_term)
+                    })
+                    .collect();
+                match (seen.len(), seen.first()) {
+                    (1, Some((Some(leader), term))) => return (*leader, *term),
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        });
+        agreed.await.expect("the frontends do not agree who leads")
+    }
+
+    /// Wait until a frontend asked so often for votes in vain from now on.
+    async fn refused(&self, id: NodeId, times: u64) {
+        let refused = || locked(&self.net.refused).get(&id).copied().unwrap_or(0);
+        let wanted = refused() + times;
+        let waited = tokio::time::timeout(WITHIN, async {
+            while refused() < wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        waited.await.expect("it does not ask");
     }
 
     /// One change at whoever leads, until it is acknowledged or the time is over.
@@ -192,7 +281,7 @@ impl Cluster {
             loop {
                 // Not in the head of the loop, which would hold the lock throughout.
                 let nodes: Vec<_> = locked(&self.net.nodes).values().cloned().collect();
-                for node in nodes {
+                for (node, _) in nodes {
                     match tokio::time::timeout(ANSWER, node.client_write(command.clone())).await {
                         Ok(Ok(answer)) => return answer.data,
                         Ok(Err(_)) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -210,7 +299,7 @@ impl Cluster {
     /// With a good network again: everybody has the same, and all that was acknowledged.
     async fn check(&mut self) {
         self.net.bad.store(false, std::sync::atomic::Ordering::Relaxed);
-        *locked(&self.net.cut_off) = None;
+        self.net.heal();
         let deadline = tokio::time::Instant::now() + WITHIN;
         while self.acknowledged.last().is_none_or(|name| name != "last") {
             assert!(tokio::time::Instant::now() < deadline, "nobody leads");
@@ -250,22 +339,19 @@ async fn run(seed: u64) {
     for round in 0..ROUNDS {
         let id = rng.random_range(1..=3);
         match round % 3 {
-            0 => *locked(&cluster.net.cut_off) = Some(id),
+            0 => cluster.net.cut_off(id, rng.random_bool(0.5)),
             _ => cluster.stop(id).await,
         }
         for number in 0..CHANGES {
             cluster.propose(format!("d_{round}_{number}")).await;
         }
-        *locked(&cluster.net.cut_off) = None;
+        cluster.net.heal();
         if round % 3 != 0 {
             cluster.start(id).await;
         }
     }
     cluster.check().await;
-    let nodes = std::mem::take(&mut *locked(&cluster.net.nodes));
-    for (_, node) in nodes {
-        node.shutdown().await.unwrap();
-    }
+    cluster.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -273,4 +359,43 @@ async fn three_frontends_on_a_bad_network_lose_nothing_acknowledged() {
     for seed in 0..SEEDS {
         run(seed).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_reached_or_cut_off_for_long_neither_leads_nor_disturbs() {
+    let mut cluster = Cluster::new(7).await;
+    cluster.propose("first".to_owned()).await;
+    let before = cluster.leader().await;
+    let lonely = (1..=3).find(|id| *id != before.0).unwrap();
+    for both in [false, true] {
+        cluster.net.cut_off(lonely, both);
+        // It has asked everybody again and again.
+        cluster.refused(lonely, 30).await;
+        cluster.propose(format!("while_{both}")).await;
+        cluster.net.heal();
+        cluster.propose(format!("after_{both}")).await;
+        assert_eq!(cluster.leader().await, before, "both: {both}");
+    }
+    // Without the leader, only the other one can lead, and only when somebody answers it.
+    cluster.net.cut_off(lonely, false);
+    cluster.stop(before.0).await;
+    cluster.refused(lonely, 30).await;
+    let term = cluster.node(lonely).metrics().borrow().current_term;
+    assert_eq!(term, before.1);
+    cluster.start(before.0).await;
+    cluster.propose("last_but_one".to_owned()).await;
+    let (leader, _) = tokio::time::timeout(WITHIN, async {
+        loop {
+            let seen = cluster.node(before.0).metrics().borrow().clone();
+            match seen.current_leader {
+                Some(leader) => return (leader, seen.current_term),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    })
+    .await
+    .expect("nobody leads");
+    assert_ne!(leader, lonely);
+    cluster.check().await;
+    cluster.end().await;
 }

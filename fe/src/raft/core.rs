@@ -1,5 +1,6 @@
 //! What the parts of this folder share: Raft, the state, who leads, the way to other frontends.
 
+use super::hearing::Hearing;
 use super::home::Home;
 use super::leadership::Leadership;
 use super::machine::Shared;
@@ -22,14 +23,18 @@ pub(super) struct Core {
     pub(super) peers: Peers,
     pub(super) node_id: NodeId,
     pub(super) home: Arc<Home>,
+    pub(super) hearing: Hearing,
 }
 
 impl Core {
-    /// Id and address of the leader, as far as known; it may be gone already.
+    /// Id and address of the leader, as far as known; it may be gone already. One that was silent for long is none.
     pub(super) fn leader(&self) -> Option<(NodeId, String)> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let id = metrics.current_leader?;
+        if id != self.node_id && self.hearing.silent() >= limits::STEP_DOWN_AFTER {
+            return None;
+        }
         let node = metrics.membership_config.membership().get_node(&id)?;
         Some((id, node.addr.clone()))
     }
@@ -78,13 +83,5 @@ impl Core {
                  frontend, or SET enable_strong_consistency_read = 0 to read what it has"
             ))),
         }
-    }
-
-    /// What a statement is told that waited for a leader in vain.
-    pub(super) fn no_leader(&self, cause: &Error) -> Error {
-        Error::unavailable(format!(
-            "Node catalog is not ready, please wait for a while. No leader answered within {} s: {cause}",
-            limits::LEADER_WAIT.as_secs()
-        ))
     }
 }

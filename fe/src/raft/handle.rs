@@ -17,11 +17,13 @@ use crate::meta::command::{Command, Outcome};
 use crate::meta::state::State;
 use coffer_proto::v1::LeaderMark;
 use coffer_stdx::time::now_ms;
-use openraft::BasicNode;
 use openraft::error::{ClientWriteError, RaftError};
+use openraft::{BasicNode, ServerState};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The replicated state and the way to change it. Cheap to clone.
 #[derive(Clone)]
@@ -136,9 +138,14 @@ impl Meta {
 
     /// Wait until a look at the state sees everything that was acknowledged, anywhere in the cluster, before this call.
     pub async fn barrier(&self) -> Result<()> {
+        self.barrier_within(limits::LEADER_WAIT).await
+    }
+
+    /// The same, for another time.
+    pub async fn barrier_within(&self, wait: Duration) -> Result<()> {
         match &self.log {
             Log::Memory { .. } => Ok(()),
-            Log::Raft { barrier, .. } => barrier.pass().await,
+            Log::Raft { barrier, .. } => barrier.pass(Instant::now() + wait).await,
         }
     }
 
@@ -171,6 +178,31 @@ impl Meta {
         match core.leader() {
             Some((id, address)) if id != self.node_id => Leader::At(id, address),
             _ => Leader::Unknown,
+        }
+    }
+
+    /// Why statements that need the leader would not be answered now through this frontend; `None`: they would.
+    pub fn unready(&self) -> Option<String> {
+        if self.view(|state| state.cluster_id.is_empty()) {
+            return Some("this frontend has not heard of its cluster yet".to_owned());
+        }
+        let Log::Raft { core, .. } = &self.log else { return None };
+        match self.leader() {
+            Leader::Here => None,
+            Leader::At(_, address) => {
+                let silent = core.peers.silent(&address);
+                let lost = silent >= limits::LEADER_SILENT;
+                lost.then(|| {
+                    format!("the leader {address} has not answered this frontend for {} ms", silent.as_millis())
+                })
+            }
+            Leader::Unknown if core.raft.metrics().borrow().state == ServerState::Leader => Some(format!(
+                "this frontend leads, but a majority of the frontends has not confirmed that for {} ms",
+                limits::STEP_DOWN_AFTER.as_millis()
+            )),
+            Leader::Unknown => {
+                Some(format!("no leader has spoken to this frontend for {} ms", core.hearing.silent().as_millis()))
+            }
         }
     }
 

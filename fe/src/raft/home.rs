@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A crash during the first start leaves at most an identity and an empty log; the next start goes on from there. One
-//! before the identity leaves at most `joining`, with which the next try gets the same answer. An empty log without `new`
+//! before the identity leaves at most `joining`, with which the next try gets the same answer, and `new`. An empty log without `new`
 //! was lost: whoever went on with it would have forgotten votes and entries that others count on.
 
 use super::types::NodeId;
@@ -236,6 +236,31 @@ mod tests {
         drop(home);
         let Found::Known(home) = Home::find(dir.path()).unwrap() else { panic!("it has an identity") };
         assert_eq!((home.identity.cluster_id.as_str(), home.identity.node_id), ("c", 7));
+    }
+
+    #[test]
+    fn a_kill_between_the_marker_and_the_identity_costs_nothing() {
+        for joins in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let fresh = || match Home::find(dir.path()).unwrap() {
+                Found::Fresh(fresh) => fresh,
+                Found::Known(_) => panic!("it has no identity yet"),
+            };
+            let token = joins.then(|| fresh().token().unwrap());
+            fsx::write_durably(&dir.path().join(NEW), b"").unwrap();
+            let home = match token {
+                Some(token) => {
+                    assert_eq!(fresh().token().unwrap(), token);
+                    fresh().belongs_to("c".to_owned(), 7).unwrap()
+                }
+                None => fresh().found().unwrap(),
+            };
+            assert_eq!(home.is_first(), !joins);
+            assert!(home.is_new().unwrap());
+            home.check_log(true).unwrap();
+            home.settled().unwrap();
+            assert_eq!(home.check_log(true).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
     }
 
     #[test]

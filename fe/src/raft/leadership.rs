@@ -29,15 +29,18 @@ pub(super) fn number_of(vote: &Vote<NodeId>) -> u64 {
 }
 
 /// What of the metrics counts, and since when the majority is silent.
-struct Seen {
+pub(super) struct Seen {
     number: u64,
-    leads: bool,
+    /// Raft's leader, whether a majority answers or not.
+    pub(super) leads: bool,
     heard: Option<Instant>,
     alone: bool,
+    /// Raft goes on no more.
+    pub(super) stopped: bool,
 }
 
 impl Seen {
-    fn of(metrics: &RaftMetrics<NodeId, BasicNode>) -> Seen {
+    pub(super) fn of(metrics: &RaftMetrics<NodeId, BasicNode>) -> Seen {
         let leads = metrics.running_state.is_ok()
             && metrics.state == ServerState::Leader
             && metrics.current_leader == Some(metrics.id);
@@ -47,10 +50,12 @@ impl Seen {
             leads,
             heard: silent.and_then(|silent| Instant::now().checked_sub(silent)),
             alone: metrics.membership_config.membership().voter_ids().eq([metrics.id]),
+            stopped: metrics.running_state.is_err(),
         }
     }
 
-    fn leads(&self) -> bool {
+    /// Whether this frontend leads, and a majority answers it.
+    pub(super) fn leads(&self) -> bool {
         self.leads && (self.alone || self.heard.is_some_and(|heard| heard.elapsed() < limits::STEP_DOWN_AFTER))
     }
 }
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn silence_of_the_majority_ends_leadership_but_not_of_a_cluster_of_one() {
-        let mut seen = Seen { number: 1, leads: true, heard: Some(Instant::now()), alone: false };
+        let mut seen = Seen { number: 1, leads: true, heard: Some(Instant::now()), alone: false, stopped: false };
         assert!(seen.leads());
         seen.heard = Instant::now().checked_sub(limits::STEP_DOWN_AFTER);
         assert!(!seen.leads());

@@ -1,15 +1,21 @@
 //! The replicated log below the state: openraft with its log and snapshots in files of ours. All that the rest of the
 //! frontend sees of it is [`Meta`].
 //!
-//! Modules, bottom to top: `types`, `image`, `home`, `request` | `log`, `snapshot`, `machine`, `figures` | `peers`,
-//! `leadership`, `proposer` | `network`, `core` | `barrier` | `handle` with `opening` | `service`, `membership`, `offline`.
+//! Modules, bottom to top: `types`, `image`, `home`, `request` | `log`, `snapshot`, `machine`, `figures` | `canvass`,
+//! `hearing`, `peers`, `leadership`, `proposer` | `network`, `core` | `barrier`, `election` | `handle` with `opening` |
+//! `service`, `membership`, `offline`.
 
 mod barrier;
+mod canvass;
+#[cfg(test)]
+mod canvass_tests;
 #[cfg(test)]
 mod cluster_tests;
 mod core;
+mod election;
 mod figures;
 mod handle;
+mod hearing;
 mod home;
 mod image;
 mod leadership;

@@ -1,6 +1,6 @@
 //! openraft's network: its messages to other frontends, over the `Peer` service.
 //!
-//! openraft gives each AppendEntries no longer than one heartbeat interval and then sends it again. An entry of many
+//! openraft gives each AppendEntries no longer than [`crate::limits::APPEND_WITHIN`] and then sends it again. An entry of many
 //! megabytes (a table or job of hundreds of thousands of tablets) may take longer than that: such a message goes on in the
 //! background, accompanied by empty messages that tell the follower that its leader lives, and the next try picks up its
 //! answer instead of sending it again.

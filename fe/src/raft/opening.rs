@@ -5,8 +5,10 @@
 //! found by the leader, which brings them up to date.
 
 use super::core::Core;
+use super::election::{Candidate, OverPeers};
 use super::figures::bound_log_bytes;
 use super::handle::Meta;
+use super::hearing::Hearing;
 use super::home::{Found, Fresh, Home};
 use super::leadership::{self, Leadership};
 use super::log::LogStore;
@@ -80,7 +82,10 @@ pub(super) async fn open(opening: Opening) -> Result<Meta> {
     if home.is_new()? {
         tokio::spawn(settle(raft.clone(), Arc::clone(&home)));
     }
-    let core = Core { raft, shared, leadership, peers, node_id, home };
+    let hearing = Hearing::new();
+    let ask = OverPeers { peers: peers.clone(), address: opening.address.clone() };
+    tokio::spawn(Candidate { raft: raft.clone(), hearing: hearing.clone(), ask }.run());
+    let core = Core { raft, shared, leadership, peers, node_id, home, hearing };
     let alone = start(&core, &opening.address).await?;
     tokio::spawn(leadership::follow(core.raft.clone(), sender));
     let meta = Meta::over(core.clone(), opening.clone());
@@ -143,9 +148,12 @@ fn settings() -> Result<openraft::Config> {
     let ms = |duration: std::time::Duration| duration.as_millis() as u64;
     let config = openraft::Config {
         cluster_name: "coffer".to_owned(),
-        heartbeat_interval: ms(limits::HEARTBEAT),
-        election_timeout_min: ms(limits::ELECTION_AFTER.0),
-        election_timeout_max: ms(limits::ELECTION_AFTER.1),
+        // For openraft, how long each message may take; signs of life come more often, from `election`.
+        heartbeat_interval: ms(limits::APPEND_WITHIN),
+        // Elections are ours (`election`); what is left of these two is how long a vote may take, and the lease of a leader.
+        enable_elect: false,
+        election_timeout_min: ms(limits::VOTE_WITHIN),
+        election_timeout_max: ms(limits::LEADER_LEASE),
         install_snapshot_timeout: ms(limits::SNAPSHOT_PIECE_WITHIN),
         snapshot_max_chunk_size: limits::SNAPSHOT_PIECE_BYTES,
         replication_lag_threshold: limits::MAX_LAG_ENTRIES,
@@ -187,7 +195,7 @@ async fn start(core: &Core, address: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// The others reach this frontend where it was added. Elsewhere it would hear no leader, and take the lead again and again.
+/// The others reach this frontend where it was added. Elsewhere it would hear no leader.
 async fn check_address(raft: &Raft<TypeConfig>, id: NodeId, address: &str) -> Result<()> {
     let known = move |state: &openraft::RaftState<_, _, _>| {
         state.membership_state.effective().membership().get_node(&id).map(|node: &BasicNode| node.addr.clone())

@@ -4,6 +4,7 @@
 //! frontend are refused by name.
 
 use super::core::Core;
+use super::election;
 use super::handle::{Leader, Meta};
 use super::network::{AppendMeta, PieceMeta, entries};
 use super::opening::Opening;
@@ -101,6 +102,7 @@ impl Service {
         match call {
             RaftCall::Append => {
                 let AppendMeta { vote, prev, commit } = read(meta)?;
+                core.hearing.word(&core.raft, &vote);
                 let entries = read_entries(body).await?;
                 let request = AppendEntriesRequest { vote, prev_log_id: prev, leader_commit: commit, entries };
                 write(&core.raft.append_entries(request).await)
@@ -108,10 +110,14 @@ impl Service {
             RaftCall::Vote => {
                 let (vote, last_log_id): (Vote<NodeId>, Option<LogId>) = read(meta)?;
                 let voted = core.raft.vote(VoteRequest { vote, last_log_id }).await;
+                if voted.as_ref().is_ok_and(|voted| voted.vote_granted) {
+                    core.hearing.voted(vote.leader_id().voted_for());
+                }
                 write(&voted.map(|voted| (voted.vote, voted.vote_granted, voted.last_log_id)))
             }
             RaftCall::Snapshot => {
                 let PieceMeta { vote, meta, offset, done } = read(meta)?;
+                core.hearing.word(&core.raft, &vote);
                 let request = InstallSnapshotRequest { vote, meta, offset, data: body, done };
                 write(&core.raft.install_snapshot(request).await.map(|reply| reply.vote))
             }
@@ -200,6 +206,15 @@ impl Peer for Service {
             check(&self.meta, request.get_ref().peer.as_ref())?;
             let index = self.parts()?.0.own_read_index().await?;
             Ok(v1::BarrierReply { index })
+        };
+        answer.await.map(Response::new).map_err(|error| to_status(&error))
+    }
+
+    async fn pre_vote(&self, request: Request<v1::PreVoteRequest>) -> Result<Response<v1::PreVoteReply>, Status> {
+        let request = request.into_inner();
+        let answer = async {
+            check(&self.meta, request.peer.as_ref())?;
+            election::answer(self.parts()?.0, &request).await
         };
         answer.await.map(Response::new).map_err(|error| to_status(&error))
     }

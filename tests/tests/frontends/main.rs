@@ -11,6 +11,7 @@ mod linear;
 mod members;
 mod mishaps;
 mod proxy;
+mod reach;
 mod recovery;
 
 /// Whether the long version was asked for.

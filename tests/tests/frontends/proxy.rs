@@ -2,7 +2,8 @@
 //!
 //! A proxy finds out which process connects (the socket's inode in /proc/net/tcp, then the process that holds it), so that
 //! a frontend can be cut off from the other frontends while backends still reach it. A cut swallows bytes in both
-//! directions and keeps connections open, as a lost network does; when it heals, those connections end.
+//! directions and keeps connections open, as a lost network does; when it heals, those connections end. A cut may also be
+//! one of the calls to a frontend alone, as by a firewall: it still calls the others.
 
 use anyhow::Context;
 use coffer_tests::cluster::Builder;
@@ -28,10 +29,18 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who is cut off.
+#[derive(Debug, Clone)]
+struct Cut {
+    name: String,
+    /// It does not reach the others either.
+    both_ways: bool,
+}
+
 /// The proxies of one cluster.
 pub(crate) struct Network {
     ways: Vec<Way>,
-    cut: watch::Sender<Option<String>>,
+    cut: watch::Sender<Option<Cut>>,
     dir: Arc<Mutex<Option<PathBuf>>>,
 }
 
@@ -73,7 +82,12 @@ impl Network {
 
     /// Cut this frontend off from the others.
     pub(crate) fn cut(&self, name: &str) {
-        self.cut.send_replace(Some(name.to_owned()));
+        self.cut.send_replace(Some(Cut { name: name.to_owned(), both_ways: true }));
+    }
+
+    /// The others cannot call this frontend; it can call them.
+    pub(crate) fn cut_inwards(&self, name: &str) {
+        self.cut.send_replace(Some(Cut { name: name.to_owned(), both_ways: false }));
     }
 
     /// Everybody reaches everybody again.
@@ -86,7 +100,7 @@ impl Network {
 struct Proxy {
     name: String,
     target: Target,
-    cut: watch::Receiver<Option<String>>,
+    cut: watch::Receiver<Option<Cut>>,
     dir: Arc<Mutex<Option<PathBuf>>>,
 }
 
@@ -132,11 +146,12 @@ impl Proxy {
         }
     }
 
-    /// Whether the frontend that connected and the one behind this proxy are cut off from each other.
+    /// Whether the frontend that connected does not reach the one behind this proxy.
     fn is_cut(&self, from: Option<&str>) -> bool {
-        let cut = self.cut.borrow();
-        match (cut.as_deref(), from) {
-            (Some(cut), Some(from)) => from != self.name && (cut == from || cut == self.name),
+        match (self.cut.borrow().as_ref(), from) {
+            (Some(cut), Some(from)) => {
+                from != self.name && (cut.name == self.name || cut.both_ways && cut.name == from)
+            }
             _ => false,
         }
     }

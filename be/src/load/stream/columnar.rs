@@ -165,12 +165,19 @@ fn defaults(schema: &Schema, sources: &[Source]) -> Result<RecordBatch> {
 fn check_family(column: &Column, found: &DataType) -> Result<()> {
     let fits = match column.kind {
         ColumnType::Boolean => *found == DataType::Boolean,
-        kind if kind.is_numeric() => found.is_numeric(),
-        ColumnType::Date | ColumnType::DateTime { .. } => {
+        ColumnType::TinyInt
+        | ColumnType::SmallInt
+        | ColumnType::Int
+        | ColumnType::BigInt
+        | ColumnType::LargeInt
+        | ColumnType::Float
+        | ColumnType::Double
+        | ColumnType::Decimal { .. } => found.is_numeric(),
+        ColumnType::Date => matches!(found, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None)),
+        ColumnType::DateTime { .. } => {
             matches!(found, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None))
         }
-        // Text.
-        _ => match found {
+        ColumnType::Char { .. } | ColumnType::Varchar { .. } | ColumnType::String => match found {
             DataType::Dictionary(_, values) => is_text(values),
             other => is_text(other),
         },

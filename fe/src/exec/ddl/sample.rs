@@ -5,7 +5,15 @@ use coffer_table::{Column, ColumnType};
 
 /// A nullable column.
 pub(crate) fn column(name: &str, kind: ColumnType) -> Column {
-    Column::new(name, kind)
+    Column {
+        name: name.to_owned(),
+        kind,
+        nullable: true,
+        default: None,
+        key: false,
+        comment: String::new(),
+        aggregate: None,
+    }
 }
 
 /// A table without partitions, in RANDOM buckets.

@@ -228,7 +228,15 @@ mod tests {
     use std::sync::Arc;
 
     fn column(kind: ColumnType) -> Column {
-        Column::new("c", kind)
+        Column {
+            name: "c".to_owned(),
+            kind,
+            nullable: true,
+            default: None,
+            key: false,
+            comment: String::new(),
+            aggregate: None,
+        }
     }
 
     fn one(array: impl Array + 'static, kind: ColumnType) -> Result<String> {

@@ -15,7 +15,15 @@ fn create(sql: &str) -> CreateTable {
 }
 
 fn column(name: &str, kind: ColumnType) -> Column {
-    Column::new(name, kind)
+    Column {
+        name: name.to_owned(),
+        kind,
+        nullable: true,
+        default: None,
+        key: false,
+        comment: String::new(),
+        aggregate: None,
+    }
 }
 
 #[test]
