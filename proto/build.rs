@@ -1,6 +1,6 @@
 //! Compiles the .proto files in pure Rust; `bytes` fields become `bytes::Bytes`, so that payloads are not copied.
 
-const FILES: [&str; 6] = ["types", "agent", "frontend", "frontends", "tablet", "broker"];
+const FILES: [&str; 7] = ["types", "agent", "frontend", "frontends", "tablet", "broker", "options"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -20,11 +20,13 @@ use crate::task::blocking;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use coffer_proto::channel::{self, MAX_MESSAGE_BYTES};
 use coffer_proto::secret::{self, Trust};
-use coffer_proto::tls;
 use coffer_proto::v1::agent_server::AgentServer;
+use coffer_proto::v1::options_server::OptionsServer;
 use coffer_proto::v1::replicas_server::ReplicasServer;
 use coffer_proto::v1::tablets_server::TabletsServer;
+use coffer_proto::{options, tls};
 use coffer_stdx::error::Context;
+use coffer_stdx::options::Changes;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result, notify, time};
 use std::net::SocketAddr;
@@ -95,7 +97,7 @@ impl Node {
         let streams = StreamDeps {
             load: load.clone(),
             error_logs: ErrorLogs::default(),
-            max_bytes: config.stream_load_max_mib << 20,
+            config: config.clone(),
             shutdown: shutdown.clone(),
         };
         tracing::info!(
@@ -107,18 +109,25 @@ impl Node {
         );
         notify::ready(&shutdown);
         let replicas = ReplicasService::new(store.clone());
+        let options = options::service(config.clone(), follow);
         let routes = http::routes(streams, config.metrics_public);
         let scrubber = shutdown.spawn(scrub::run(store.clone(), config.clone(), shutdown.clone()));
         let compactor = shutdown.spawn(compaction.run());
-        let sweeper = shutdown.spawn(sweep(store, Duration::from_secs(config.trash_keep_s), shutdown.clone()));
+        let sweeper = shutdown.spawn(sweep(store, config.clone(), shutdown.clone()));
         // The stop waits for them too: their open connections hold the store, and with it the locks of the data
         // directories, which a backend that starts again in this process must find free.
         let services = [
-            shutdown.spawn(serve_grpc(grpc, agent, (TabletsService::new(load), replicas), scans, shutdown.clone())),
+            shutdown.spawn(serve_grpc(
+                grpc,
+                agent,
+                (TabletsService::new(load), replicas, options),
+                scans,
+                shutdown.clone(),
+            )),
             shutdown.spawn(serve_http(http, routes, shutdown.clone())),
         ];
         let ended = until_end(services, &shutdown).await;
-        if !shutdown.finish(Duration::from_secs(config.stop_wait_s)).await {
+        if !shutdown.finish(Duration::from_secs(config.stop_wait_s.get())).await {
             tracing::warn!("loads or tasks still run; they end with the process and are repeated or discarded later");
         }
         compactor.abort();
@@ -152,7 +161,7 @@ async fn listen(option: &str, address: &str) -> Result<TcpListener> {
 async fn serve_grpc(
     listener: TcpListener,
     agent: AgentService,
-    (tablets, replicas): (TabletsService, ReplicasService),
+    (tablets, replicas, options): (TabletsService, ReplicasService, OptionsServer<options::Service<Config>>),
     scans: ScanService,
     shutdown: Shutdown,
 ) -> Result<()> {
@@ -162,6 +171,7 @@ async fn serve_grpc(
         .add_service(AgentServer::new(agent).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(TabletsServer::new(tablets).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .add_service(ReplicasServer::new(replicas).max_encoding_message_size(limit))
+        .add_service(options)
         .add_service(FlightServiceServer::new(scans).max_decoding_message_size(limit).max_encoding_message_size(limit))
         .serve_with_incoming_shutdown(channel::incoming(listener), async move { shutdown.begun().await })
         .await
@@ -173,7 +183,12 @@ async fn serve_http(listener: TcpListener, routes: axum::Router, shutdown: Shutd
     Ok(())
 }
 
-async fn sweep(store: Arc<TabletStore>, keep: Duration, shutdown: Shutdown) {
+/// What changed options lead to, where they are not simply read when they are needed.
+fn follow(config: &Config, changed: &Changes) -> Result<()> {
+    if changed.contains_key("log.level") { config.log.apply() } else { Ok(()) }
+}
+
+async fn sweep(store: Arc<TabletStore>, config: Arc<Config>, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -181,7 +196,7 @@ async fn sweep(store: Arc<TabletStore>, keep: Duration, shutdown: Shutdown) {
             _ = ticks.tick() => {}
             () = shutdown.begun() => return,
         }
-        let store = store.clone();
+        let (store, keep) = (store.clone(), Duration::from_secs(config.trash_keep_s.get()));
         if let Err(error) = blocking(move || {
             store.sweep(keep);
             Ok(())

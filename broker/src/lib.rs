@@ -21,9 +21,10 @@ use admission::Admission;
 use coffer_proto::channel::{MAX_MESSAGE_BYTES, incoming, server};
 use coffer_proto::door::Io;
 use coffer_proto::secret::{self, Trust};
-use coffer_proto::tls;
 use coffer_proto::v1::broker_server::BrokerServer;
+use coffer_proto::{options, tls};
 use coffer_stdx::error::Context;
+use coffer_stdx::options::Changes;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result, notify};
 use coffer_store::{Budget, LocalAccess};
@@ -47,7 +48,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
 /// A broker that has its ports but does not serve yet.
 #[derive(Debug)]
 pub struct Bound {
-    config: Config,
+    config: Arc<Config>,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -65,7 +66,7 @@ impl Bound {
         })?;
         let grpc = listen("listen", &config.listen).await?;
         let http = listen("http_listen", &config.http_listen).await?;
-        Ok(Bound { config, grpc, http })
+        Ok(Bound { config: Arc::new(config), grpc, http })
     }
 
     /// Where gRPC answers; the port is real even when the configured one is 0.
@@ -89,7 +90,8 @@ impl Bound {
             writes: Admission::new(writes.clone()),
             parts: parts.clone(),
         };
-        let pace = Pace::new(config.max_upload_bytes_per_second, config.max_download_bytes_per_second);
+        let pace = Pace::new(config.max_upload_bytes_per_second.get(), config.max_download_bytes_per_second.get());
+        let pace = Arc::new(pace);
         let access = LocalAccess { roots: config.local_roots.clone(), conf_dir: config.conf_dir.clone() };
         let stores = Arc::new(Stores::new(access, config.allow_null, parts.clone(), metrics.clone()));
         let pages = http::Pages {
@@ -101,9 +103,10 @@ impl Bound {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, roots = ?config.local_roots, "broker serves");
         notify::ready(&shutdown);
 
-        let sweep = sweep(Arc::clone(&stores), Duration::from_secs(config.store_idle_seconds), shutdown.clone());
+        let sweep = sweep(Arc::clone(&stores), Arc::clone(config), shutdown.clone());
         let sweep = tokio::spawn(sweep);
-        let drain = Duration::from_secs(config.drain_seconds);
+        let changing = Arc::clone(&pace);
+        let options = options::service(Arc::clone(config), move |config, changed| follow(config, changed, &changing));
         let service = BrokerServer::new(Service::new(stores, metrics, pace, memory))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -111,6 +114,7 @@ impl Bound {
         let grpc = server()
             .layer(secret::guard())
             .add_service(service)
+            .add_service(options)
             .serve_with_incoming_shutdown(until_shutdown(self.grpc, &shutdown), async move { token.cancelled().await });
         let http = coffer_proto::http::serve(self.http, http::router(pages), shutdown.clone());
         let both = async {
@@ -119,8 +123,8 @@ impl Bound {
         };
         let outcome = tokio::select! {
             outcome = both => outcome,
-            () = drained(&shutdown, drain) => {
-                tracing::warn!(seconds = drain.as_secs(), "requests still running are cut off");
+            () = drained(&shutdown, config) => {
+                tracing::warn!(seconds = config.drain_seconds.get(), "requests still running are cut off");
                 Ok(())
             }
         };
@@ -142,16 +146,22 @@ fn until_shutdown(listener: TcpListener, shutdown: &Shutdown) -> impl Stream<Ite
 }
 
 /// Until the time after the beginning of the shutdown is up.
-async fn drained(shutdown: &Shutdown, drain: Duration) {
+async fn drained(shutdown: &Shutdown, config: &Config) {
     shutdown.begun().await;
-    tokio::time::sleep(drain).await;
+    tokio::time::sleep(Duration::from_secs(config.drain_seconds.get())).await;
 }
 
-async fn sweep(stores: Arc<Stores>, idle: Duration, shutdown: Shutdown) {
+/// What changed options lead to, where they are not simply read when they are needed.
+fn follow(config: &Config, changed: &Changes, pace: &Pace) -> Result<()> {
+    pace.configure(config.max_upload_bytes_per_second.get(), config.max_download_bytes_per_second.get());
+    if changed.contains_key("log.level") { config.log.apply() } else { Ok(()) }
+}
+
+async fn sweep(stores: Arc<Stores>, config: Arc<Config>, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(limits::SWEEP_EVERY);
     while !shutdown.is_begun() {
         ticks.tick().await;
-        stores.sweep(Instant::now(), idle);
+        stores.sweep(Instant::now(), Duration::from_secs(config.store_idle_seconds.get()));
     }
 }
 

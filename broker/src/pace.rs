@@ -14,7 +14,7 @@ const MAX_CLUSTERS: usize = 64;
 /// Every limit of a broker.
 #[derive(Debug, Default)]
 pub struct Pace {
-    configured: (u64, u64),
+    configured: Mutex<(u64, u64)>,
     own: Arc<Pair>,
     said: Mutex<BTreeMap<String, RateLimit>>,
     repositories: Limits,
@@ -23,9 +23,17 @@ pub struct Pace {
 impl Pace {
     /// Bytes per second that may come in and go out; 0: no limit.
     pub fn new(upload: u64, download: u64) -> Pace {
-        let pace = Pace { configured: (upload, download), ..Pace::default() };
-        pace.own.set(upload, download);
+        let pace = Pace::default();
+        pace.configure(upload, download);
         pace
+    }
+
+    /// The configuration says another limit now.
+    pub fn configure(&self, upload: u64, download: u64) {
+        // Nothing panics while it holds the locks with an entry half changed.
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.configured.lock().unwrap_or_else(PoisonError::into_inner) = (upload, download);
+        self.settle(&said);
     }
 
     /// Take in what a ping says.
@@ -34,19 +42,24 @@ impl Pace {
             self.repositories.learn(limit);
         }
         let Some(own) = &ping.own else { return };
-        // Nothing panics while it holds the lock with an entry half changed.
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let known = said.get(&own.key);
         if known.is_some_and(|known| known.version >= own.version) || (known.is_none() && said.len() >= MAX_CLUSTERS) {
             return;
         }
         said.insert(own.key.clone(), own.clone());
+        self.settle(&said);
+    }
+
+    /// The smallest of all limits holds.
+    fn settle(&self, said: &BTreeMap<String, RateLimit>) {
+        let configured = *self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         let smallest = |configured, of: fn(&RateLimit) -> u64| {
             let all = said.values().map(of).chain([configured]);
             all.filter(|limit| *limit > 0).min().unwrap_or(0)
         };
-        let upload = smallest(self.configured.0, |limit| limit.upload_bytes_per_second);
-        let download = smallest(self.configured.1, |limit| limit.download_bytes_per_second);
+        let upload = smallest(configured.0, |limit| limit.upload_bytes_per_second);
+        let download = smallest(configured.1, |limit| limit.download_bytes_per_second);
         if (self.own.upload.per_second(), self.own.download.per_second()) != (upload, download) {
             tracing::info!(upload, download, "limit of this broker, bytes per second");
             self.own.set(upload, download);
@@ -91,6 +104,8 @@ mod tests {
         }
         pace.hear(&PingRequest::default());
         assert_eq!(now(), (100, 0));
+        pace.configure(0, 9);
+        assert_eq!(now(), (500, 9));
     }
 
     #[test]

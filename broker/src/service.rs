@@ -57,9 +57,9 @@ pub struct Memory {
 
 impl Service {
     /// Serve `stores`, within `memory` and at `pace`.
-    pub fn new(stores: Arc<Stores>, metrics: Metrics, pace: Pace, memory: Memory) -> Service {
+    pub fn new(stores: Arc<Stores>, metrics: Metrics, pace: Arc<Pace>, memory: Memory) -> Service {
         let Memory { reads, writes, parts } = memory;
-        let (pace, fences) = (Arc::new(pace), Fences::default());
+        let fences = Fences::default();
         Service { stores, metrics, pace, reads, writes, parts, fences, started_ms: now_ms() }
     }
 

@@ -5,7 +5,8 @@
 
 use coffer_stdx::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest time to wait for a TCP connection and the handshake.
@@ -23,12 +24,14 @@ pub(crate) struct Login {
     pub(crate) user: String,
     /// Password, may be empty.
     pub(crate) password: String,
+    /// Certificate of the authority that the frontend has to show one of; without it nothing is encrypted.
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Login {
     /// The user that every new cluster has.
     pub(crate) fn root(address: &str) -> Login {
-        Login { address: address.to_owned(), user: "root".to_owned(), password: String::new() }
+        Login { address: address.to_owned(), user: "root".to_owned(), password: String::new(), ca: None }
     }
 
     fn opts(&self) -> Result<Opts> {
@@ -37,12 +40,16 @@ impl Login {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
             .ok_or_else(|| Error::invalid(format!("address {:?} is not host:port", self.address)))?;
+        let only = |ca: &PathBuf| {
+            SslOpts::default().with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true)
+        };
         let builder = OptsBuilder::default()
             .ip_or_hostname(host.to_owned())
             .tcp_port(port)
             .user(Some(self.user.clone()))
             .pass(Some(self.password.clone()))
             .prefer_socket(false)
+            .ssl_opts(self.ca.as_ref().map(only))
             .max_allowed_packet(Some(64 << 20))
             .wait_timeout(Some(28_800))
             .stmt_cache_size(0);

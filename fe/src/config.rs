@@ -3,81 +3,14 @@
 //! Keys that only one part reads are documented here all the same, so that this file is the whole list.
 
 use coffer_proto::tls::TlsConfig;
+pub use coffer_stdx::options::{Flag, Live};
+use coffer_stdx::options::{Options, Slot, Text};
 use coffer_stdx::telemetry::LogConfig;
 use coffer_stdx::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Options that ADMIN SET FRONTEND CONFIG changes while the frontend runs.
-pub const MUTABLE: [&str; 9] = [
-    "catalog_trash_expire_second",
-    "default_buckets",
-    "default_replication_num",
-    "dynamic_partition_check_interval_seconds",
-    "dynamic_partition_enable",
-    "job_timeout_s",
-    "label_keep_s",
-    "load_timeout_s",
-    "publish_timeout_ms",
-];
-
-/// A number that may change while it is used.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Live(AtomicU64);
-
-impl Live {
-    /// With this value.
-    pub fn new(value: u64) -> Live {
-        Live(AtomicU64::new(value))
-    }
-
-    /// The value now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The value now, of an option that is checked to be small.
-    pub fn get_u32(&self) -> u32 {
-        u32::try_from(self.get()).unwrap_or(u32::MAX)
-    }
-
-    fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-}
-
-/// A switch that may change while it is used.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Flag(AtomicBool);
-
-impl Flag {
-    /// With this value.
-    pub fn new(value: bool) -> Flag {
-        Flag(AtomicBool::new(value))
-    }
-
-    /// The value now.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Clone for Flag {
-    fn clone(&self) -> Flag {
-        Flag::new(self.get())
-    }
-}
-
-impl Clone for Live {
-    fn clone(&self) -> Live {
-        Live::new(self.get())
-    }
-}
 
 /// The configuration of a frontend.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -189,7 +122,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             local_roots: Vec::new(),
             conf_dir: None,
-            log: LogConfig { level: "info,openraft=off".to_owned(), ..LogConfig::default() },
+            log: LogConfig { level: Text::new("info,openraft=off"), ..LogConfig::default() },
             audit_log: true,
             audit_dir: PathBuf::new(),
             metrics_public: false,
@@ -211,6 +144,31 @@ impl Default for Config {
             job_hold_dir: PathBuf::new(),
             query_memory_mb: 1_024,
         }
+    }
+}
+
+impl Options for Config {
+    const PROCESS: &'static str = "frontend";
+    const EXAMPLE: &'static str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/fe.toml"));
+
+    fn live(&self) -> Vec<(&'static str, Slot<'_>)> {
+        let looks = &self.dynamic_partition_check_interval_seconds;
+        vec![
+            ("catalog_trash_expire_second", Slot::Number(&self.catalog_trash_expire_second)),
+            ("default_buckets", Slot::Number(&self.default_buckets)),
+            ("default_replication_num", Slot::Number(&self.default_replication_num)),
+            ("dynamic_partition_check_interval_seconds", Slot::Number(looks)),
+            ("dynamic_partition_enable", Slot::Flag(&self.dynamic_partition_enable)),
+            ("job_timeout_s", Slot::Number(&self.job_timeout_s)),
+            ("label_keep_s", Slot::Number(&self.label_keep_s)),
+            ("load_timeout_s", Slot::Number(&self.load_timeout_s)),
+            ("log.level", Slot::Text(&self.log.level)),
+            ("publish_timeout_ms", Slot::Number(&self.publish_timeout_ms)),
+        ]
+    }
+
+    fn check(&self) -> Result<()> {
+        Config::check(self)
     }
 }
 
@@ -267,40 +225,7 @@ impl Config {
         if self.query_memory_mb < 16 {
             return wrong("query_memory_mb", "must be at least 16");
         }
-        Ok(())
-    }
-
-    /// Change one of [`MUTABLE`]; whether the whole is good then is for [`Config::check`].
-    pub fn set(&self, key: &str, value: &str) -> Result<()> {
-        if key == "dynamic_partition_enable" {
-            let value = match value.trim().to_ascii_lowercase().as_str() {
-                "true" => true,
-                "false" => false,
-                _ => return Err(Error::invalid(format!("option '{key}': '{value}' is neither true nor false"))),
-            };
-            self.dynamic_partition_enable.0.store(value, Ordering::Relaxed);
-            return Ok(());
-        }
-        let option = match key {
-            "catalog_trash_expire_second" => &self.catalog_trash_expire_second,
-            "dynamic_partition_check_interval_seconds" => &self.dynamic_partition_check_interval_seconds,
-            "default_buckets" => &self.default_buckets,
-            "default_replication_num" => &self.default_replication_num,
-            "job_timeout_s" => &self.job_timeout_s,
-            "label_keep_s" => &self.label_keep_s,
-            "load_timeout_s" => &self.load_timeout_s,
-            "publish_timeout_ms" => &self.publish_timeout_ms,
-            _ => {
-                let list = MUTABLE.join(", ");
-                return Err(Error::invalid(format!(
-                    "option '{key}' cannot be changed while the frontend runs; {list} can, others in its file"
-                )));
-            }
-        };
-        let number =
-            value.trim().parse().map_err(|_| Error::invalid(format!("option '{key}': '{value}' is no number")))?;
-        option.set(number);
-        Ok(())
+        self.log.check()
     }
 
     /// Where the audit log lies.
@@ -333,6 +258,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffer_stdx::options;
 
     #[test]
     fn the_defaults_are_valid_and_every_wrong_value_is_named() {
@@ -360,17 +286,22 @@ mod tests {
     }
 
     #[test]
-    fn some_options_change_while_they_are_used() {
+    fn options_are_explained_and_some_change() {
         let config = Config::default();
-        for key in MUTABLE {
-            let value = if key == "dynamic_partition_enable" { " False " } else { " 7 " };
-            config.set(key, value).unwrap();
+        let shown = options::list(&config).unwrap();
+        assert!(shown.iter().all(|option| !option.comment.is_empty()), "{shown:?}");
+        for (key, slot) in config.live() {
+            let value = match slot {
+                Slot::Text(_) => "warn",
+                Slot::Flag(_) => "false",
+                Slot::Number(_) => "7",
+            };
+            options::change(&config, &[(key.to_owned(), value.to_owned())].into()).unwrap();
+            let shown = options::list(&config).unwrap();
+            assert!(shown.iter().any(|option| option.key == key && option.value == value && option.mutable), "{key}");
         }
-        assert!(!config.clone().dynamic_partition_enable.get());
-        assert!(config.set("dynamic_partition_enable", "7").unwrap_err().message().contains("neither"));
+        assert!(options::change(&config, &[("default_buckets".to_owned(), "0".to_owned())].into()).is_err());
         assert_eq!((config.default_buckets.get_u32(), config.clone().label_keep_s.get()), (7, 7));
-        assert!(config.set("default_buckets", "many").unwrap_err().message().contains("'many' is no number"));
-        assert!(config.set("host", "h").unwrap_err().message().contains("'host' cannot be changed"));
         assert_eq!(config.audit_path(), PathBuf::from("/var/lib/coffer/fe/audit"));
     }
 

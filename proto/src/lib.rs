@@ -1,10 +1,12 @@
 //! What the processes say to each other, and who may: generated messages, ids, error kinds on the wire, channels, the secret
 //! and the certificates of a cluster, and the doors of all ports.
 
+pub mod authority;
 pub mod channel;
 pub mod door;
 pub mod http;
 pub mod ids;
+pub mod options;
 pub mod scan;
 pub mod secret;
 pub mod status;

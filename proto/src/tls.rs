@@ -83,6 +83,11 @@ pub fn load(config: &TlsConfig) -> Result<()> {
     Ok(())
 }
 
+/// Refuse files that a process could not start with; for tools.
+pub fn check(config: &TlsConfig) -> Result<()> {
+    read(config).map(|_| ())
+}
+
 /// What was loaded; nothing before.
 pub(crate) fn loaded() -> Tls {
     TLS.get().cloned().unwrap_or_default()
@@ -165,7 +170,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| Error::invalid(format!("key {shown}: {error}")))
 }
 
-fn roots(path: &Path) -> Result<RootCertStore> {
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| Error::invalid(format!("authority {}: {error}", path.display())))?;

@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod fsx;
 pub mod notify;
+pub mod options;
 pub mod retry;
 pub mod secret;
 mod shared_sync;

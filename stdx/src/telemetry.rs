@@ -1,24 +1,30 @@
 //! Logs: one line per event on standard error, filtered by `COFFER_LOG` or the configured level. Control characters, which
 //! come with the bytes of users in messages, are escaped.
 
+use crate::options::Text;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
+
+/// Puts another filter in force; known once logging started.
+static REFILTER: OnceLock<Box<dyn Fn(EnvFilter) -> bool + Send + Sync>> = OnceLock::new();
 
 /// Where and how to log. All fields have defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,coffer_be=debug`.
-    pub level: String,
+    pub level: Text,
     /// `text` or `json`.
     pub format: LogFormat,
 }
 
 impl Default for LogConfig {
     fn default() -> LogConfig {
-        LogConfig { level: "info".to_owned(), format: LogFormat::Text }
+        LogConfig { level: Text::new("info"), format: LogFormat::Text }
     }
 }
 
@@ -32,17 +38,49 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogConfig {
+    /// Refuse a level that is none.
+    pub fn check(&self) -> Result<()> {
+        filter(&self.level.get()).map(|_| ())
+    }
+
+    /// Log at the level that the configuration says now, whatever `COFFER_LOG` said at the start.
+    pub fn apply(&self) -> Result<()> {
+        let filter = filter(&self.level.get())?;
+        match REFILTER.get() {
+            Some(refilter) if !refilter(filter) => Err(Error::bug("nobody writes logs any more")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter> {
+    EnvFilter::try_new(level).map_err(|error| Error::invalid(format!("option 'log.level' = '{level}': {error}")))
+}
+
 /// Start logging. The environment variable `COFFER_LOG` overrides the configured level.
 pub fn start(config: &LogConfig) {
-    let filter = std::env::var("COFFER_LOG").unwrap_or_else(|_| config.level.clone());
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = std::env::var("COFFER_LOG").unwrap_or_else(|_| config.level.get());
+    let filter = filter(&level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines(io::stderr())).with_ansi(false);
     // A second start in one process (tests) keeps the first.
-    let _ = match config.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
+    match config.format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() {
+                let _ = REFILTER.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+            }
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            if builder.try_init().is_ok() {
+                let _ = REFILTER.set(Box::new(move |filter| handle.reload(filter).is_ok()));
+            }
+        }
+    }
 }
 
 /// Writes events, each of which comes in one piece, as one line each.
@@ -76,6 +114,19 @@ fn one_line(event: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        let at = |level: &str| LogConfig { level: Text::new(level), ..LogConfig::default() };
+        assert_eq!(at("info,coffer_be=debug").check(), Ok(()));
+        assert!(at("coffer_be=loud").check().unwrap_err().message().contains("'log.level' = 'coffer_be=loud'"));
+        // Nothing logs here yet; afterwards it does.
+        assert_eq!(at("debug").apply(), Ok(()));
+        assert!(at("coffer_be=loud").apply().is_err());
+        start(&at("warn"));
+        assert_eq!(at("debug").apply(), Ok(()));
+        assert!(tracing::enabled!(tracing::Level::DEBUG) && !tracing::enabled!(tracing::Level::TRACE));
+    }
 
     #[test]
     fn bytes_of_users_stay_within_their_line() {

@@ -68,17 +68,7 @@ impl Aggregate {
     /// Whether a column of this type can have it.
     pub fn takes(self, kind: ColumnType) -> bool {
         match self {
-            Aggregate::Sum => matches!(
-                kind,
-                ColumnType::TinyInt
-                    | ColumnType::SmallInt
-                    | ColumnType::Int
-                    | ColumnType::BigInt
-                    | ColumnType::LargeInt
-                    | ColumnType::Float
-                    | ColumnType::Double
-                    | ColumnType::Decimal { .. }
-            ),
+            Aggregate::Sum => kind.is_numeric(),
             Aggregate::Min | Aggregate::Max | Aggregate::Replace | Aggregate::ReplaceIfNotNull => true,
         }
     }

@@ -285,15 +285,7 @@ mod tests {
     use std::sync::Arc;
 
     fn column(name: &str, kind: ColumnType) -> Column {
-        Column {
-            name: name.to_owned(),
-            kind,
-            nullable: true,
-            default: None,
-            key: false,
-            comment: String::new(),
-            aggregate: None,
-        }
+        Column::new(name, kind)
     }
 
     fn schema() -> Schema {

@@ -32,6 +32,19 @@ pub struct Column {
 }
 
 impl Column {
+    /// A value column that takes NULL and has no DEFAULT.
+    pub fn new(name: &str, kind: ColumnType) -> Column {
+        Column {
+            name: name.to_owned(),
+            kind,
+            nullable: true,
+            default: None,
+            key: false,
+            comment: String::new(),
+            aggregate: None,
+        }
+    }
+
     /// Whether DEFAULT is the time of the load.
     pub fn default_is_now(&self) -> bool {
         let word = match self.kind {

@@ -88,6 +88,21 @@ impl ColumnType {
         self.max_bytes().is_some()
     }
 
+    /// Whether values are numbers.
+    pub fn is_numeric(self) -> bool {
+        matches!(
+            self,
+            ColumnType::TinyInt
+                | ColumnType::SmallInt
+                | ColumnType::Int
+                | ColumnType::BigInt
+                | ColumnType::LargeInt
+                | ColumnType::Float
+                | ColumnType::Double
+                | ColumnType::Decimal { .. }
+        )
+    }
+
     /// Whether a table may be partitioned by ranges of this type: whole numbers, dates and times.
     pub fn is_range_key(self) -> bool {
         matches!(

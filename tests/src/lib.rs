@@ -11,6 +11,7 @@ pub mod http;
 pub mod mysql;
 pub mod node;
 pub mod ports;
+pub mod s3;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -63,6 +63,33 @@ fn text(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_local_cluster_gets_certificates_and_is_looked_at_over_tls() -> Outcome {
+    let local = Local::new()?;
+    local.must("up", &["--backends", "1", "--port-base", &local.port_base]).await?;
+    local.must("stop", &[]).await?;
+    let certificates = local.dir.path().join("certs");
+    let mut make = Command::new(program("cofferctl")?);
+    let made = make.args(["certs", "--host", "here=127.0.0.1,localhost", "--dir"]).arg(&certificates).output().await?;
+    anyhow::ensure!(made.status.success(), "{}", text(&made));
+    let file = |name: &str| certificates.join(name).display().to_string();
+    let (ca, pem, key) = (file("ca.pem"), file("here.pem"), file("here.key"));
+    let tls = format!("\n[tls]\nca_file = '{ca}'\ncert_file = '{pem}'\nkey_file = '{key}'\nhttps = true\n");
+    for config in std::fs::read_dir(local.dir().join("conf"))? {
+        let path = config?.path();
+        let before = std::fs::read_to_string(&path)?;
+        std::fs::write(&path, format!("{before}{tls}"))?;
+    }
+    local.must("start", &[]).await?;
+    assert!(local.status().await?.iter().all(|process| process["alive"] == true));
+    let mut doctor = Command::new(program("cofferctl")?);
+    let doctor = doctor.args(["doctor", "--ca", &ca, "--config-dir", &file("none"), "--dir"]).arg(local.dir());
+    let said = text(&doctor.output().await?);
+    assert!(said.contains("shows a certificate of the authority") && !said.contains("speaks no TLS"), "{said}");
+    local.must("down", &["--purge"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_local_cluster_lives_through_its_life() -> Outcome {
     let local = Local::new()?;
     local.must("up", &["--backends", "2", "--port-base", &local.port_base]).await?;

@@ -4,9 +4,9 @@
 #[path = "../servers/hdfs.rs"]
 mod server;
 
-use coffer_stdx::testing;
 use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
+use coffer_tests::s3::S3;
 use coffer_tests::{Cluster, Outcome, Sql};
 use server::Hdfs;
 
@@ -52,18 +52,11 @@ async fn fills_up(sql: &mut Sql, says: &[&str]) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_fills_up_ends_the_job_with_the_cause() -> Outcome {
     let test = "full_storage::a_bucket_that_fills_up_ends_the_job_with_the_cause";
-    let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
-    let variable = |name: &str| std::env::var(format!("COFFER_TEST_S3_{name}")).unwrap_or_default();
+    let Some(s3) = S3::of(test) else { return Ok(()) };
     let (_cluster, mut sql) = loaded().await?;
-    let location = format!("s3://{}/{}", variable("FULL_BUCKET"), std::process::id());
-    sql.run(&format!(
-        "CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\" PROPERTIES (\"s3.endpoint\" = \
-         \"{endpoint}\", \"s3.access_key\" = \"{}\", \"s3.secret_key\" = \"{}\", \"use_path_style\" = \"true\")",
-        variable("KEY"),
-        variable("SECRET")
-    ))
-    .await?;
-    fills_up(&mut sql, &["QuotaExceeded", &location, &endpoint, "raise its quota"]).await
+    let place = s3.place(&s3.full_bucket, "");
+    sql.run(&s3.create_repository("BROKER local_broker", &place)).await?;
+    fills_up(&mut sql, &["QuotaExceeded", &format!("s3://{place}"), &s3.endpoint, "raise its quota"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,10 @@
 mod server;
 
 use anyhow::Context;
-use coffer_stdx::testing;
 use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
 use coffer_tests::node::program;
+use coffer_tests::s3::S3;
 use coffer_tests::{Cluster, Outcome, eventually};
 use serde_json::Value;
 use server::Hdfs;
@@ -203,17 +203,8 @@ async fn a_database_moves_is_interrupted_and_goes_on() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_moves_through_s3() -> Outcome {
     let test = "migrate::a_database_moves_through_s3";
-    let Some(endpoint) = testing::server("COFFER_TEST_S3", test) else { return Ok(()) };
-    let variable = |name: &str| std::env::var(format!("COFFER_TEST_S3_{name}")).unwrap_or_default();
-    let create = format!(
-        "CREATE REPOSITORY r WITH S3 ON LOCATION \"s3://{}/move-{}\" PROPERTIES (\"s3.endpoint\" = \"{endpoint}\", \
-         \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"{}\", \"s3.secret_key\" = \"{}\", \
-         \"use_path_style\" = \"true\")",
-        variable("BUCKET"),
-        std::process::id(),
-        variable("KEY"),
-        variable("SECRET")
-    );
+    let Some(s3) = S3::of(test) else { return Ok(()) };
+    let create = s3.create_repository("S3", &s3.place(&s3.bucket, "-move"));
     migrate(&Move::new(&create, None).await?).await
 }
 

@@ -1,7 +1,8 @@
 //! cofferctl as operators run it against a deployment: doctor, completion, help, exit codes, nothing but text in a pipe.
 
 use anyhow::{Context, ensure};
-use coffer_tests::data::create;
+use coffer_tests::data::{create, csv};
+use coffer_tests::http::StreamLoad;
 use coffer_tests::node::program;
 use coffer_tests::{Cluster, Outcome, eventually};
 use serde_json::Value;
@@ -139,6 +140,86 @@ async fn habits_of_a_shell() -> Outcome {
         assert_eq!(output.status.code(), Some(code), "{args:?} {output:?}");
         let shown = [output.stdout, output.stderr].concat();
         assert!(!shown.is_empty() && !shown.contains(&0x1b), "{args:?} {}", String::from_utf8_lossy(&shown));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_backends_and_brokers_are_shown_and_changed_while_they_run() -> Outcome {
+    let cluster = Cluster::builder().backends(2).brokers(1).start().await?;
+    let mut sql = cluster.sql();
+    for (kind, node, option) in [("BACKEND", "be-2", "trash_keep_s"), ("BROKER", "broker-1", "drain_seconds")] {
+        let address = cluster.node(node).grpc.clone();
+        let all = sql.query(&format!("ADMIN SHOW {kind} CONFIG \"{address}\"")).await?;
+        assert!(all.len() > 8 && all.iter().all(|row| row.get("Node") == address), "{all:?}");
+        sql.run(&format!("ADMIN SET {kind} CONFIG \"{address}\" (\"{option}\" = \"4242\")")).await?;
+        let shown = sql.query(&format!("ADMIN SHOW {kind} CONFIG LIKE \"{option}\"")).await?;
+        let changed: Vec<&str> =
+            shown.iter().filter(|row| row.get("Value") == "4242").map(|row| row.get("Node")).collect();
+        assert_eq!(changed, [address.as_str()], "{shown:?}");
+        assert!(shown.iter().all(|row| row.get("IsMutable") == "true" && !row.get("Comment").is_empty()), "{shown:?}");
+        let fixed = sql.error(&format!("ADMIN SET {kind} CONFIG (\"http_listen\" = \"x\")")).await?;
+        assert!(fixed.message.contains("'http_listen' cannot be changed while the"), "{}", fixed.message);
+        let unknown = sql.error(&format!("ADMIN SHOW {kind} CONFIG \"127.0.0.1:1\"")).await?;
+        assert!(unknown.message.contains("127.0.0.1:1"), "{}", unknown.message);
+    }
+    let gone = cluster.node("be-2").grpc.clone();
+    cluster.node("be-2").kill();
+    let dead = sql.error("ADMIN SET BACKEND CONFIG (\"trash_keep_s\" = \"7\")").await?;
+    let alive = &cluster.node("be-1").grpc;
+    assert!(
+        dead.message.contains(&gone) && dead.message.contains(&format!("changed at backend {alive}")),
+        "{}",
+        dead.message
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_options_take_effect_at_once() -> Outcome {
+    let cluster = Cluster::builder().start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&create("d.t", 1, 1)).await?;
+    let (load, rows) = (StreamLoad::new(cluster.frontend(), "d", "t"), csv(1, 0, 20_000));
+    assert!(rows.len() > 1 << 20);
+    sql.run("ADMIN SET BACKEND CONFIG (\"stream_load_max_mib\" = \"1\")").await?;
+    let refused = load.send(rows.clone()).await?.to_string();
+    assert!(refused.contains("larger than 1 MiB (option stream_load_max_mib)"), "{refused}");
+    sql.run("ADMIN SET BACKEND CONFIG (\"stream_load_max_mib\" = \"64\")").await?;
+    load.must_succeed(rows).await?;
+
+    // A backup that a limit of the broker holds up goes on when the limit is lifted. At the limit it would take days.
+    let location = cluster.location("r");
+    sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\"")).await?;
+    let set = |limit: &str| format!("ADMIN SET BROKER CONFIG (\"max_upload_bytes_per_second\" = \"{limit}\")");
+    sql.run(&set("1")).await?;
+    sql.run("BACKUP SNAPSHOT d.s TO r").await?;
+    let state = |rows: Vec<coffer_tests::mysql::Row>| rows.last().map(|row| row.get("State").to_owned());
+    eventually("the backup uploads", NOTICE_LIMIT, || async {
+        let state = state(cluster.sql().query("SHOW BACKUP FROM d").await?);
+        ensure!(state.as_deref() == Some("UPLOADING"), "{state:?}");
+        Ok(())
+    })
+    .await?;
+    for _ in 0..50 {
+        assert_eq!(state(sql.query("SHOW BACKUP FROM d").await?).as_deref(), Some("UPLOADING"));
+    }
+    sql.run(&set("0")).await?;
+    sql.job_finished("SHOW BACKUP FROM d").await?;
+
+    // How much the processes note in their logs.
+    for (kind, node) in [("FRONTEND", "fe-1"), ("BACKEND", "be-1"), ("BROKER", "broker-1")] {
+        let log = &cluster.node(node).log;
+        assert!(!std::fs::read_to_string(log)?.contains("DEBUG"), "{node} begins with details");
+        sql.run(&format!("ADMIN SET {kind} CONFIG (\"log.level\" = \"debug\")")).await?;
+        eventually("the log has details", NOTICE_LIMIT, || async {
+            ensure!(std::fs::read_to_string(log)?.contains("DEBUG"), "{node} notes none");
+            Ok(())
+        })
+        .await?;
+        let wrong = sql.error(&format!("ADMIN SET {kind} CONFIG (\"log.level\" = \"coffer=loud\")")).await?;
+        assert!(wrong.message.contains("log.level"), "{}", wrong.message);
     }
     Ok(())
 }

@@ -160,7 +160,9 @@ async fn damage_that_a_backup_meets_is_mended() -> Outcome {
         flip_a_bit(&rows_file(&tablet)?)?;
     }
     sql.run("BACKUP SNAPSHOT d.s TO r ON (t)").await?;
-    sql.job_finished("SHOW BACKUP FROM d").await?;
+    let ended = sql.job_finished("SHOW BACKUP FROM d").await?;
+    let warned = ended.get("Warnings");
+    assert!(warned.contains("was passed over: ") && ended.get("Status") == "[OK]", "{ended:?}");
     eventually("what the backup met is set aside", REPAIR_LIMIT, || async {
         let trash = std::fs::read_dir(victim.join("trash"))?.count();
         let shown = cluster.sql().query("SHOW TABLETS FROM d.t").await?;

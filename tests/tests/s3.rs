@@ -1,38 +1,12 @@
 //! A repository in S3, reached through the broker, on a real S3 server (`tests/servers/s3`).
 
-use coffer_stdx::testing;
 use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
+use coffer_tests::s3::S3;
 use coffer_tests::{Cluster, Outcome};
 
-/// A running S3 server.
-struct S3 {
-    endpoint: String,
-    bucket: String,
-    key: String,
-    secret: String,
-}
-
 fn s3(test: &str) -> Option<S3> {
-    let endpoint = testing::server("COFFER_TEST_S3", &format!("s3::{test}"))?;
-    let variable = |name: &str| std::env::var(format!("COFFER_TEST_S3_{name}")).unwrap_or_default();
-    Some(S3 { endpoint, bucket: variable("BUCKET"), key: variable("KEY"), secret: variable("SECRET") })
-}
-
-impl S3 {
-    /// A repository for this test alone.
-    fn create_repository(&self, bucket: &str) -> String {
-        self.create_repository_with("BROKER local_broker", bucket, &std::process::id().to_string())
-    }
-
-    fn create_repository_with(&self, access: &str, bucket: &str, prefix: &str) -> String {
-        format!(
-            "CREATE REPOSITORY r WITH {access} ON LOCATION \"s3://{bucket}/{prefix}\" PROPERTIES (\
-             \"s3.endpoint\" = \"{}\", \"s3.region\" = \"us-east-1\", \"s3.access_key\" = \"{}\", \
-             \"s3.secret_key\" = \"{}\", \"use_path_style\" = \"true\")",
-            self.endpoint, self.key, self.secret
-        )
-    }
+    S3::of(&format!("s3::{test}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +19,7 @@ async fn a_table_survives_in_s3() -> Outcome {
     StreamLoad::new(cluster.frontend(), "d", "t").must_succeed(csv(9, 0, 3_000)).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
 
-    sql.run(&s3.create_repository(&s3.bucket)).await?;
+    sql.run(&s3.create_repository("BROKER local_broker", &s3.place(&s3.bucket, ""))).await?;
     sql.run("BACKUP SNAPSHOT d.s TO r ON (t)").await?;
     sql.job_finished("SHOW BACKUP FROM d").await?;
     let timestamp = sql.timestamp("r", "s").await?;
@@ -70,7 +44,7 @@ async fn a_bucket_that_is_not_there_is_named() -> Outcome {
     let Some(s3) = s3("a_bucket_that_is_not_there_is_named") else { return Ok(()) };
     let cluster = Cluster::builder().start().await?;
     let mut sql = cluster.sql();
-    let error = sql.error(&s3.create_repository("no-such-bucket")).await?;
+    let error = sql.error(&s3.create_repository("BROKER local_broker", "no-such-bucket/x")).await?;
     assert!(error.message.contains("no-such-bucket"), "{}", error.message);
     assert!(sql.query("SHOW REPOSITORIES").await?.is_empty());
     Ok(())
@@ -85,7 +59,7 @@ async fn a_table_survives_in_s3_without_a_broker() -> Outcome {
     sql.run(&create("d.t", 2, 2)).await?;
     StreamLoad::new(cluster.frontend(), "d", "t").must_succeed(csv(9, 0, 3_000)).await?;
     let before = fingerprint(&mut sql, "d.t").await?;
-    sql.run(&s3.create_repository_with("S3", &s3.bucket, &format!("{}-direct", std::process::id()))).await?;
+    sql.run(&s3.create_repository("S3", &s3.place(&s3.bucket, "-direct"))).await?;
     sql.run("BACKUP SNAPSHOT d.s TO r ON (t)").await?;
     sql.job_finished("SHOW BACKUP FROM d").await?;
     let timestamp = sql.timestamp("r", "s").await?;

@@ -3,8 +3,10 @@
 
 use anyhow::Context;
 use coffer_tests::data::{create, csv, fingerprint};
-use coffer_tests::{Cluster, Outcome};
+use coffer_tests::{Cluster, Outcome, eventually};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -31,6 +33,9 @@ async fn certificates(dir: &Path) -> anyhow::Result<PathBuf> {
     anyhow::ensure!(good, "{said}");
     Ok(dir.to_owned())
 }
+
+/// How long a process may take to start or to answer.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn config(certificates: &Path, https: bool) -> String {
     let file = |name: &str| certificates.join(name).display().to_string();
@@ -62,6 +67,87 @@ async fn processes_and_clients_speak_tls_and_strangers_get_nothing() -> Outcome 
     mysql(&cluster, &ours, &theirs).await?;
     strangers(&cluster, &theirs).await?;
     assert_eq!(fingerprint(&mut sql, "d.t").await?, before);
+    doctor_looks_at_certificates(&cluster, &ours, &theirs).await?;
+    // The last: afterwards the harness cannot log in any more.
+    mysql_without_tls_is_refused_where_it_is_required(&cluster, &ours).await
+}
+
+/// Findings of the doctor that are no report of health, as `level check found`, and how many of `tls` are.
+async fn doctor(cluster: &Cluster, authority: Option<&Path>) -> anyhow::Result<(usize, Vec<String>)> {
+    let (mysql, none) = (&cluster.frontend().mysql, tempfile::tempdir()?);
+    let config = none.path().display().to_string();
+    let mut arguments = vec!["doctor", "--mysql", mysql, "--output", "json", "--config-dir", &config];
+    let ca = authority.map(|dir| dir.join("ca.pem").display().to_string());
+    arguments.extend(ca.iter().flat_map(|ca| ["--ca", ca.as_str()]));
+    let (_, said) = run(coffer_tests::node::program("cofferctl")?, &arguments).await?.context("cofferctl")?;
+    let answer: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+    let findings = answer["findings"].as_array().context("findings")?;
+    let is = |finding: &&Value, check: &str, level: &str| finding["check"] == check && finding["level"] == level;
+    let well = findings.iter().filter(|finding| is(finding, "tls", "ok")).count();
+    // What the machine of the test is like is not asked.
+    let about = |finding: &&Value| ["nodes", "ports", "tls", "clocks"].iter().any(|check| finding["check"] == *check);
+    let ill = findings.iter().filter(about).filter(|finding| finding["level"] != "ok");
+    // One frontend is few, and meant.
+    let ill = ill.filter(|finding| !is(finding, "nodes", "warning"));
+    let ill = ill.map(|f| format!("{} {} {} {}", f["level"], f["check"], f["found"], f["advice"]));
+    Ok((well, ill.collect()))
+}
+
+async fn doctor_looks_at_certificates(cluster: &Cluster, ours: &Path, theirs: &Path) -> Outcome {
+    // A machine that is busy may be too slow for one look.
+    eventually("the doctor is content with the certificates", LIMIT, || async {
+        let (well, ill) = doctor(cluster, Some(ours)).await?;
+        // HTTP and gRPC of a frontend and two backends, gRPC of a broker.
+        let about_ports = ill.iter().find(|said| said.contains("tls") || said.contains("clocks"));
+        anyhow::ensure!(well == 7 && about_ports.is_none(), "{well} {ill:?}");
+        Ok(())
+    })
+    .await?;
+    let (_, ill) = doctor(cluster, Some(theirs)).await?;
+    assert!(ill.len() == 1 && ill[0].contains("\"problem\" \"nodes\"") && ill[0].contains("ertificate"), "{ill:?}");
+    let (well, ill) = doctor(cluster, None).await?;
+    assert!(well == 0 && ill.iter().any(|said| said.contains("looked at with --ca")), "{ill:?}");
+    Ok(())
+}
+
+async fn mysql_without_tls_is_refused_where_it_is_required(cluster: &Cluster, ours: &Path) -> Outcome {
+    let frontend = cluster.frontend();
+    let text = std::fs::read_to_string(&frontend.config)?;
+    anyhow::ensure!(text.contains("https = true"), "{text}");
+    std::fs::write(&frontend.config, text.replace("https = true", "https = true\nmysql_required = true"))?;
+    frontend.stop().await?;
+    frontend.start()?;
+    let (_, port) = frontend.mysql.rsplit_once(':').context("no port")?;
+    let ca = format!("--ssl-ca={}", ours.join("ca.pem").display());
+    let client = ["--no-defaults", "-h", "127.0.0.1", "-P", port, "-u", "root", "-e", "SELECT count(*) FROM d.t"];
+    eventually("a client without TLS is refused", LIMIT, || async {
+        let Some((good, said)) = run("mariadb", &[&client[..], &["--skip-ssl"]].concat()).await? else { return Ok(()) };
+        anyhow::ensure!(!good && said.contains("ERROR 3159 (HY000)") && said.contains("insecure transport"), "{said}");
+        Ok(())
+    })
+    .await?;
+    eventually("one with TLS is served", LIMIT, || async {
+        let with = [&client[..], &["--ssl-verify-server-cert", &ca]].concat();
+        let Some((good, said)) = run("mariadb", &with).await? else { return Ok(()) };
+        anyhow::ensure!(good && said.contains("2000"), "{said}");
+        Ok(())
+    })
+    .await?;
+    let (_, ill) = doctor(cluster, None).await?;
+    assert!(ill.len() == 1 && ill[0].contains("3159") && ill[0].contains("--ca ca.pem"), "{ill:?}");
+    let (well, ill) = doctor(cluster, Some(ours)).await?;
+    assert!(well > 0, "{ill:?}");
+    // A migration gets as far as its checks, which refuse to move a database onto itself.
+    let (dir, address) = (tempfile::tempdir()?, format!("mysql://root@{}", frontend.mysql));
+    let (dir, ca) = (dir.path().display().to_string(), ours.join("ca.pem").display().to_string());
+    let migrate =
+        ["migrate", "--from", &address, "--to", &address, "--repository", "r", "--database", "d", "--dir", &dir];
+    let program = coffer_tests::node::program("cofferctl")?;
+    let (_, said) = run(&program, &[&migrate[..], &["--dry-run"]].concat()).await?.context("cofferctl")?;
+    assert!(said.contains("3159"), "{said}");
+    let secure = [&migrate[..], &["--dry-run", "--from-ca", &ca, "--to-ca", &ca]].concat();
+    let (good, said) = run(&program, &secure).await?.context("cofferctl")?;
+    assert!(!good && said.contains("source and target are the same cluster"), "{said}");
     Ok(())
 }
 

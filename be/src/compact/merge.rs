@@ -155,7 +155,7 @@ struct Pace<'a> {
 impl Pace<'_> {
     fn new<'a>(compaction: &'a Compaction, inputs: &[Rowset], rows: u64) -> Pace<'a> {
         let bytes: u64 = inputs.iter().flat_map(|rowset| &rowset.files).map(|file| file.bytes).sum();
-        let rate = compaction.config.compaction_mib_s << 20;
+        let rate = compaction.config.compaction_mib_s.get() << 20;
         // What is read is written again.
         let whole = if rate == 0 { 0.0 } else { 2.0 * bytes as f64 / rate as f64 };
         Pace { compaction, began: Instant::now(), whole: Duration::from_secs_f64(whole), rows, done: 0 }

@@ -91,7 +91,7 @@ impl Compaction {
 
     /// Remove what was replaced long enough ago.
     async fn forget_replaced(&self) {
-        let (store, keep) = (self.store.clone(), Duration::from_secs(self.config.replaced_keep_s));
+        let (store, keep) = (self.store.clone(), Duration::from_secs(self.config.replaced_keep_s.get()));
         let forget = move || -> Result<()> {
             for tablet in store.tablets().into_iter().filter(|tablet| tablet.has_replaced()) {
                 let _nobody_replaces = sync::lock(store.publishing());

@@ -9,6 +9,7 @@ use crate::tablet::testing::{batch, load, schema};
 use arrow::array::{ArrayRef, RecordBatch};
 use coffer_proto::scan::LAYOUT;
 use coffer_proto::v1;
+use coffer_stdx::options::Live;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{ErrorKind, Result};
 use coffer_table::{Model, Schema};
@@ -19,7 +20,7 @@ use std::time::Duration;
 pub(super) fn compaction(dir: &Path) -> Compaction {
     Compaction {
         store: TabletStore::open(&[dir.to_owned()]).unwrap(),
-        config: Arc::new(Config { compaction_mib_s: 0, ..Config::default() }),
+        config: Arc::new(Config { compaction_mib_s: Live::new(0), ..Config::default() }),
         metrics: Arc::new(Metrics::new()),
         shutdown: Shutdown::new(),
     }

@@ -13,6 +13,7 @@ use coffer_proto::v1::task::Work;
 use coffer_proto::v1::task_result::Output;
 use coffer_proto::v1::{self, backend_message, leader_message};
 use coffer_proto::{channel, status};
+use coffer_stdx::options::Live;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result};
 use coffer_table::{Bound, Column, ColumnType, KeyRange, Layout, LayoutPartition, Scalar, Schema};
@@ -77,7 +78,7 @@ impl Backend {
             grpc_listen: grpc.to_owned(),
             http_listen: http.to_owned(),
             load_memory_mib: 16,
-            stop_wait_s: 5,
+            stop_wait_s: Live::new(5),
             ..Config::default()
         };
         let node = Node::bind(config).await.unwrap();

@@ -20,13 +20,14 @@ Exit codes: 0 done and well, 1 failed or a problem was found, 2 the request is w
 
 const DOCTOR: &str = "\
 What is checked: whether every port answers from here, whether a frontend leads, dead or unlike nodes, versions, full
-disks, clocks (against the one of this machine), repositories that brokers cannot reach, tables with fewer replicas than
-they should have; and of Coffer on this machine: configuration files, data directories, space, open files.
+disks, certificates (with --ca), clocks (against the one of this machine), repositories that brokers cannot reach, tables with fewer replicas than
+they should have; and of Coffer on this machine: configuration files, certificates, data directories, space, open files.
 
 Exit codes: 0 no problem (there may be warnings), 1 a problem, 2 the request is wrong.
 
 Examples:
   cofferctl doctor --mysql fe1:9030 --user root
+  cofferctl doctor --mysql fe1:9030 --ca /etc/coffer/ca.pem
   cofferctl doctor --mysql fe1:9030 --output json | jq '.findings[] | select(.level == \"problem\")'";
 
 const MIGRATE: &str = "\
@@ -62,6 +63,10 @@ pub(crate) struct DoctorArgs {
     /// Its password.
     #[arg(long, env = "COFFER_PASSWORD", hide_env_values = true, default_value = "")]
     pub(crate) password: String,
+    /// Certificate of the cluster's authority (ca.pem of `cofferctl certs`): MySQL is asked over TLS, and every port has to
+    /// show a certificate of it.
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
     /// Where the configuration files of this machine's processes are.
     #[arg(long, default_value = "/etc/coffer")]
     pub(crate) config_dir: PathBuf,
@@ -86,6 +91,12 @@ pub(crate) struct MigrateArgs {
     /// Password at the target, unless --to has one.
     #[arg(long, env = "COFFER_TO_PASSWORD", hide_env_values = true, default_value = "")]
     pub(crate) to_password: String,
+    /// Certificate of the source's authority, PEM: ask it over TLS.
+    #[arg(long)]
+    pub(crate) from_ca: Option<PathBuf>,
+    /// Likewise of the target.
+    #[arg(long)]
+    pub(crate) to_ca: Option<PathBuf>,
     /// Name of the repository at the source.
     #[arg(long)]
     pub(crate) repository: String,

@@ -17,7 +17,7 @@ pub(crate) async fn until_ready(home: &Home, state: &State, limit: Duration) -> 
     let deadline = Instant::now() + limit;
     let client = http::probe()?;
     for node in &state.processes {
-        while !http::is_healthy(&client, &node.addresses.http).await {
+        while !http::is_healthy(&client, &node.addresses.http, &home.config(&node.name)).await {
             wait_on(home, state, deadline, || format!("{} does not answer", node.name)).await?;
         }
     }

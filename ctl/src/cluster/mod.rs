@@ -144,7 +144,8 @@ async fn status(args: &StatusArgs) -> Result<()> {
     let leader = join::leader(&state).await;
     let mut seen = Vec::new();
     for node in &state.processes {
-        let alive = node.is_running() && http::is_healthy(&client, &node.addresses.http).await;
+        let config = home.config(&node.name);
+        let alive = node.is_running() && http::is_healthy(&client, &node.addresses.http, &config).await;
         seen.push(Seen { node, alive, leader: alive && leads(node, leader.as_deref()) });
     }
     screen::line(&match args.output {

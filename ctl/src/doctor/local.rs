@@ -1,7 +1,8 @@
-//! Coffer on this machine: configuration files, the directories and the secret they name, space, and what running processes
-//! may open.
+//! Coffer on this machine: configuration files, the directories, the secret and the certificates they name, space, and what
+//! running processes may open.
 
 use super::finding::Finding;
+use coffer_proto::tls::{self, TlsConfig};
 use coffer_stdx::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub(crate) fn look(config_dir: &Path) -> Vec<Finding> {
         }
         findings.extend(host(role, &text, &about));
         findings.extend(secret(&text));
+        findings.extend(certificates(&text, &about));
     }
     findings.extend(running().into_iter().filter_map(|(pid, name)| limits(pid, &name)));
     findings
@@ -77,6 +79,34 @@ fn secret(text: &str) -> Option<Finding> {
             let advice =
                 "the same file on every machine, mode 600, owned by the user coffer: deploy/README.md, section 2";
             Finding::problem("secret", file, error.message(), advice)
+        }
+    })
+}
+
+/// The certificates that a configuration names, where this user may look at them.
+fn certificates(text: &str, about: &str) -> Option<Finding> {
+    let table: toml::Table = toml::from_str(text).ok()?;
+    let config: TlsConfig = match table.get("tls")?.clone().try_into() {
+        Ok(config) => config,
+        Err(error) => {
+            let found = format!("[tls]: {}", error.to_string().trim().replace('\n', " "));
+            return Some(Finding::problem("tls", about, found, "correct it: the process will not start with it"));
+        }
+    };
+    if config == TlsConfig::default() {
+        return None;
+    }
+    let unseen = |file: &PathBuf| {
+        std::fs::File::open(file).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    if unseen(&config.key_file) {
+        return None;
+    }
+    Some(match tls::check(&config) {
+        Ok(()) => Finding::ok("tls", about, "certificate and key belong together"),
+        Err(error) => {
+            let advice = "cofferctl certs makes them; the key has mode 600 and is owned by the user coffer";
+            Finding::problem("tls", about, error.message(), advice)
         }
     })
 }
@@ -182,6 +212,21 @@ mod tests {
         assert_eq!(look().level, Level::Ok);
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         assert!(look().level == Level::Problem && look().found.contains("chmod 600"), "{:?}", look());
+    }
+
+    #[test]
+    fn certificates_that_cannot_work_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(certificates("", "f").is_none() && certificates("[tls]\nca_file = ''", "f").is_none());
+        let gone = format!("[tls]\ncert_file = {0:?}\nkey_file = {0:?}", dir.path().join("none.pem"));
+        for (text, says) in [
+            (gone.as_str(), "none.pem"),
+            ("[tls]\nhttps = true", "tls.https needs a certificate"),
+            ("[tls]\nhttp = true", "unknown field"),
+        ] {
+            let found = certificates(text, "f").unwrap();
+            assert!(found.level == Level::Problem && found.found.contains(says), "{found:?}");
+        }
     }
 
     #[test]

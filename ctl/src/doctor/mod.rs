@@ -13,6 +13,7 @@ use crate::cluster::state::Home;
 use crate::screen;
 use crate::sql::{Login, Row, Session};
 use cluster::{Shown, TableShown};
+use coffer_proto::authority::Authority;
 use coffer_stdx::{Error, Result};
 use finding::{Finding, Level};
 use reach::Port;
@@ -29,7 +30,8 @@ pub(crate) async fn run(args: &DoctorArgs) -> Result<ExitCode> {
         None => args.mysql.clone(),
     };
     if let Some(address) = mysql {
-        let login = Login { address: address.clone(), user: args.user.clone(), password: args.password.clone() };
+        let (user, password) = (args.user.clone(), args.password.clone());
+        let login = Login { address: address.clone(), user, password, ca: args.ca.clone() };
         findings.extend(of_cluster(login).await?);
     } else if findings.is_empty() {
         let dir = args.config_dir.display();
@@ -51,17 +53,22 @@ pub(crate) async fn run(args: &DoctorArgs) -> Result<ExitCode> {
 
 async fn of_cluster(login: Login) -> Result<Vec<Finding>> {
     let address = login.address.clone();
+    let authority = login.ca.as_deref().map(Authority::read).transpose()?;
     let mut session = Session::new(login);
     let shown = match gather(&mut session).await {
         Ok(shown) => shown,
         Err(error) if error.kind() == coffer_stdx::ErrorKind::Invalid => return Err(error),
         Err(error) => {
-            let advice = "check address, user and password; systemctl status coffer-fe there";
+            let insecure = authority.is_none() && error.message().contains("insecure transport");
+            let advice = match insecure {
+                true => "name the certificate of the cluster's authority: --ca ca.pem",
+                false => "check address, user, password and --ca; systemctl status coffer-fe there",
+            };
             return Ok(vec![Finding::problem("nodes", &format!("frontend {address}"), error.message(), advice)]);
         }
     };
     let mut findings = cluster::judge(&shown, env!("CARGO_PKG_VERSION"));
-    findings.extend(reach::look(ports(&shown)).await);
+    findings.extend(reach::look(ports(&shown), authority).await);
     Ok(findings)
 }
 

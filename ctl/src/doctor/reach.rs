@@ -5,9 +5,11 @@
 
 use super::finding::Finding;
 use crate::http;
+use coffer_proto::authority::{Authority, Refused};
 use futures::StreamExt;
 use futures::stream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long a port may take to answer.
@@ -30,42 +32,98 @@ pub(crate) struct Port {
     pub(crate) address: String,
 }
 
-/// Try every port, and ask those of HTTP for the time.
-pub(crate) async fn look(ports: Vec<Port>) -> Vec<Finding> {
-    let tried = stream::iter(ports).map(look_at).buffered(AT_ONCE);
+/// Try every port, and ask those of HTTP for the time. With an authority, look at the certificates too.
+pub(crate) async fn look(ports: Vec<Port>, authority: Option<Authority>) -> Vec<Finding> {
+    let tried = stream::iter(ports).map(|port| look_at(port, authority.as_ref())).buffered(AT_ONCE);
     tried.collect::<Vec<_>>().await.into_iter().flatten().collect()
 }
 
-async fn look_at(port: Port) -> Vec<Finding> {
+async fn look_at(port: Port, authority: Option<&Authority>) -> Vec<Finding> {
     let about = format!("{} {} {}", port.node, port.purpose, port.address);
     let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(&port.address)).await;
-    let error = match connected {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
+    let open = match connected {
+        Ok(Ok(open)) => Ok(open),
+        Ok(Err(error)) => Err(error.to_string()),
         Err(_) => {
-            Some(format!("no answer in {} s: a firewall drops it, or the machine is away", CONNECT_LIMIT.as_secs()))
+            Err(format!("no answer in {} s: a firewall drops it, or the machine is away", CONNECT_LIMIT.as_secs()))
         }
     };
-    if let Some(error) = error {
-        let advice = "start the process, open the port, or correct the address with which the node was added";
-        return vec![Finding::problem("ports", &about, error, advice)];
-    }
+    let open = match open {
+        Ok(open) => open,
+        Err(error) => {
+            let advice = "start the process, open the port, or correct the address with which the node was added";
+            return vec![Finding::problem("ports", &about, error, advice)];
+        }
+    };
     let mut findings = vec![Finding::ok("ports", &about, "answers")];
-    if port.purpose == "HTTP"
-        && let Some(off_ms) = clock(&port.address).await
-    {
-        findings.push(judge_clock(&port.node, off_ms));
+    match (port.purpose, authority) {
+        // A frontend showed its certificate when it was asked; the other way begins in plain text.
+        ("MySQL", _) => {}
+        (_, Some(authority)) => findings.extend(secure(&port, &about, open, authority).await),
+        ("HTTP", None) => findings.extend(plain(&port, &about).await),
+        (_, None) => {}
     }
     findings
 }
 
-/// How far a clock is ahead of ours, milliseconds; 0 as long as it may be right.
-async fn clock(address: &str) -> Option<i64> {
+/// The certificate of a port, and of one for HTTP the clock.
+async fn secure(port: &Port, about: &str, open: TcpStream, authority: &Authority) -> Vec<Finding> {
+    let host = port.address.rsplit_once(':').map_or(port.address.as_str(), |(host, _)| host);
+    let greeted = match tokio::time::timeout(CONNECT_LIMIT, authority.greet(host, open)).await {
+        Ok(greeted) => greeted,
+        Err(_) => Err(Refused::Other(format!("no TLS within {} s", CONNECT_LIMIT.as_secs()))),
+    };
+    let stream = match greeted {
+        Ok(stream) => stream,
+        Err(Refused::Certificate(error)) => {
+            let advice =
+                "make one for the name that the node was added with: cofferctl certs; then restart the process";
+            return vec![Finding::problem("tls", about, error, advice)];
+        }
+        Err(Refused::Other(error)) => {
+            let advice = "set ca_file, cert_file and key_file below [tls] on every machine, and https for HTTP ports";
+            let mut findings = vec![Finding::warning("tls", about, format!("speaks no TLS: {error}"), advice)];
+            if port.purpose == "HTTP" {
+                findings.extend(plain(port, about).await);
+            }
+            return findings;
+        }
+    };
+    let mut findings = vec![Finding::ok("tls", about, "shows a certificate of the authority")];
+    if port.purpose == "HTTP" {
+        findings.push(judge_answer(port, about, health(&port.address, stream).await));
+    }
+    findings
+}
+
+/// The clock behind a port for HTTP without TLS.
+async fn plain(port: &Port, about: &str) -> Option<Finding> {
+    let open = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(&port.address)).await.ok()?.ok()?;
+    Some(judge_answer(port, about, health(&port.address, open).await))
+}
+
+fn judge_answer(port: &Port, about: &str, off_ms: Option<i64>) -> Finding {
+    let advice = "a port that speaks HTTPS is looked at with --ca; else see the journal of the process";
+    off_ms.map_or_else(
+        || Finding::warning("clocks", about, "/api/health gives no answer with a date", advice),
+        |off_ms| judge_clock(&port.node, off_ms),
+    )
+}
+
+/// How far the clock behind a connection is ahead of ours, milliseconds; 0 as long as it may be right.
+async fn health<S: AsyncRead + AsyncWrite + Unpin>(address: &str, stream: S) -> Option<i64> {
     let before = now_ms();
-    let answer = http::probe().ok()?.get(format!("http://{address}/api/health")).send().await.ok()?;
+    let answer = http::ask(stream, address, "/api/health").await?;
     let after = now_ms();
-    let seconds = http_date(answer.headers().get("date")?.to_str().ok()?)?;
-    Some(off_by(before, after, seconds.checked_mul(1_000)?))
+    Some(off_by(before, after, http_date(header_date(&answer)?)?.checked_mul(1_000)?))
+}
+
+/// The date among the headers of an answer.
+fn header_date(answer: &[u8]) -> Option<&str> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let headers = std::str::from_utf8(&answer[..end]).ok()?;
+    let mut pairs = headers.lines().filter_map(|line| line.split_once(':'));
+    pairs.find(|(name, _)| name.eq_ignore_ascii_case("date")).map(|(_, date)| date.trim())
 }
 
 fn now_ms() -> i64 {
@@ -126,6 +184,15 @@ mod tests {
     }
 
     #[test]
+    fn the_date_is_found_among_headers() {
+        let answer = b"HTTP/1.1 200 OK\r\nX: date\r\nDATE: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\nDate: x";
+        assert_eq!(header_date(answer), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        for without in [&b"HTTP/1.1 200 OK\r\n\r\nDate: x"[..], b"", b"\x15\x03\x01", b"Date: x"] {
+            assert_eq!(header_date(without), None);
+        }
+    }
+
+    #[test]
     fn only_what_is_certain_counts_against_a_clock() {
         assert_eq!(off_by(10_500, 10_600, 10_000), 0);
         assert_eq!(off_by(10_500, 11_100, 11_000), 0);
@@ -144,7 +211,7 @@ mod tests {
         let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = |address: String| Port { node: "broker b".to_owned(), purpose: "gRPC", address };
         let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let findings = look(vec![port(open.local_addr().unwrap().to_string()), port(closed.to_string())]).await;
+        let findings = look(vec![port(open.local_addr().unwrap().to_string()), port(closed.to_string())], None).await;
         assert_eq!(findings.iter().map(|f| f.level).collect::<Vec<_>>(), [Level::Ok, Level::Problem]);
     }
 }

@@ -32,7 +32,8 @@ const SOURCE_WENT_ON: u8 = 3;
 
 /// Run it, or go on with it.
 pub(crate) async fn run(args: &MigrateArgs) -> Result<ExitCode> {
-    let (from, to) = (url::parse(&args.from, &args.from_password)?, url::parse(&args.to, &args.to_password)?);
+    let (mut from, mut to) = (url::parse(&args.from, &args.from_password)?, url::parse(&args.to, &args.to_password)?);
+    (from.ca, to.ca) = (args.from_ca.clone(), args.to_ca.clone());
     let request = request(args, &from, &to)?;
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(format!("coffer-migrate-{}", args.database)));
     let dir = std::path::absolute(&dir).context(|| format!("directory {}", dir.display()))?;

@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str, password: &str) -> Result<Login> {
     let (user, written) = account.split_once(':').map_or((account, None), |(user, word)| (user, Some(word)));
     let decode = |text: &str| decoded(text).ok_or_else(|| wrong("a % is not followed by two hexadecimal digits"));
     let password = written.map_or_else(|| Ok(password.to_owned()), decode)?;
-    Ok(Login { address, user: decode(user)?, password })
+    Ok(Login { address, user: decode(user)?, password, ca: None })
 }
 
 fn decoded(text: &str) -> Option<String> {

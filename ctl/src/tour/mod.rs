@@ -48,7 +48,7 @@ impl Place {
         let local = home.as_ref().map(|home| format!("file://{}", home.repos().join("tour").display()));
         let location = args.location.clone().or(local).ok_or_else(|| need("--location"))?;
         Ok(Place {
-            login: Login { address: mysql, user: args.user.clone(), password: args.password.clone() },
+            login: Login { address: mysql, user: args.user.clone(), password: args.password.clone(), ca: None },
             http,
             broker: args.broker.clone(),
             database: args.database.clone(),

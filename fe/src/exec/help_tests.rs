@@ -146,6 +146,12 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::DropSnapshot(_) => "DROP SNAPSHOT",
         Statement::Account(account) => topic_of_account(account),
         Statement::SetFrontendConfig(_) => "ADMIN SET FRONTEND CONFIG",
+        Statement::NodeConfig(asked) => match (asked.set.is_empty(), asked.brokers) {
+            (true, false) => "ADMIN SHOW BACKEND CONFIG",
+            (true, true) => "ADMIN SHOW BROKER CONFIG",
+            (false, false) => "ADMIN SET BACKEND CONFIG",
+            (false, true) => "ADMIN SET BROKER CONFIG",
+        },
         Statement::Help(_) => "HELP",
     }
 }

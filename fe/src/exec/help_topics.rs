@@ -7,8 +7,12 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 85] = files![
+pub(super) static FILES: [&str; 89] = files![
+    "admin-set-backend-config",
+    "admin-set-broker-config",
     "admin-set-frontend-config",
+    "admin-show-backend-config",
+    "admin-show-broker-config",
     "admin-show-frontend-config",
     "admin-show-replica",
     "alter-database",

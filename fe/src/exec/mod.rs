@@ -22,6 +22,7 @@ pub mod help;
 mod help_topics;
 pub mod insert;
 pub mod names;
+mod node_config;
 pub mod placement;
 pub mod privilege;
 pub mod processes;
@@ -65,6 +66,7 @@ pub async fn execute(context: &Context, session: &mut Session, statement: Statem
         Statement::Insert(insert) => insert::insert(context, session, *insert).await,
         Statement::Help(topic) => Ok(Answer::Rows(help::help(&topic))),
         Statement::SetFrontendConfig(options) => settings::set(context, &options),
+        Statement::NodeConfig(asked) => node_config::run(context, asked).await,
         changing => change(context, session, changing).await,
     }
 }
@@ -106,6 +108,7 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         | Statement::Query(_)
         | Statement::Help(_)
         | Statement::SetFrontendConfig(_)
+        | Statement::NodeConfig(_)
         | Statement::Delete(_)
         | Statement::Insert(_)) => Err(Error::bug(format!("{other:?} changes nothing"))),
     }

@@ -65,7 +65,8 @@ fn need(statement: &Statement) -> Need<'_> {
         | Statement::CancelBackup(_)
         | Statement::CancelRestore(_)
         | Statement::DropSnapshot(_)
-        | Statement::SetFrontendConfig(_) => Need::Global(&[Admin]),
+        | Statement::SetFrontendConfig(_)
+        | Statement::NodeConfig(_) => Need::Global(&[Admin]),
         Statement::Account(statement) => Need::Account(statement),
         Statement::Show(show) => need_of_show(show),
     }

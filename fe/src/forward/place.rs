@@ -24,7 +24,7 @@ pub(super) fn of(statement: &Statement) -> Place {
         | Statement::Help(_) => Place::Here,
         // What names no table needs no catalog: drivers ask for variables before anything else.
         Statement::Query(sql) if !sql.to_ascii_uppercase().contains("FROM") => Place::Here,
-        Statement::Use(_) | Statement::Describe(_) | Statement::Query(_) => Place::Reader,
+        Statement::Use(_) | Statement::Describe(_) | Statement::Query(_) | Statement::NodeConfig(_) => Place::Reader,
         Statement::Show(show) => of_show(show),
         _ => Place::Leader,
     }

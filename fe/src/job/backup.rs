@@ -67,12 +67,24 @@ pub fn plan(job: &BackupJob, memory: &Memory, facts: &Facts) -> Vec<Action> {
     if !late && !matches!(actions.first(), Some(Action::Propose(_))) {
         actions.push(Action::WakeAt(deadline));
     }
+    for action in &mut actions {
+        if let Action::Propose(Command::AdvanceBackup { passed_over, .. }) = action {
+            *passed_over = memory.passed_over();
+        }
+    }
     actions
 }
 
 fn advance(job: &BackupJob, facts: &Facts, to: BackupState, counts: Option<Counts>) -> Vec<Action> {
     let from = job.state.name().to_owned();
-    vec![Action::Propose(Command::AdvanceBackup { job: job.id, from, to, counts, now_ms: facts.now_ms })]
+    vec![Action::Propose(Command::AdvanceBackup {
+        job: job.id,
+        from,
+        to,
+        counts,
+        now_ms: facts.now_ms,
+        passed_over: Vec::new(),
+    })]
 }
 
 fn do_here(key: Key, memory: &Memory, facts: &Facts) -> Vec<Action> {

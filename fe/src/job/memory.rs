@@ -18,6 +18,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Delays between tries of one task.
 const RETRY: Policy = Policy { attempts: u32::MAX, first_ms: 500, max_ms: 30_000 };
+/// Replicas that a job names when it passed them over; of more it only says that there are.
+const MAX_NAMED_REPLICAS: usize = 20;
+/// Longest text about one of them, characters.
+const MAX_REASON_CHARS: usize = 400;
 /// One task, from its first start until the job forgets it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskMemory {
@@ -96,6 +100,17 @@ impl Memory {
     /// How many tasks run on a backend.
     pub fn running_on(&self, backend: BackendId) -> usize {
         self.tasks.values().filter(|task| task.running && task.backend == Some(backend)).count()
+    }
+
+    /// Replicas that could not serve this job, in words.
+    pub fn passed_over(&self) -> Vec<String> {
+        let named = self.bad.iter().take(MAX_NAMED_REPLICAS).map(|((tablet, backend), error)| {
+            let why: String = error.message().chars().take(MAX_REASON_CHARS).collect();
+            format!("the replica of tablet {tablet} on backend {backend} was passed over: {why}")
+        });
+        let more =
+            (self.bad.len() > MAX_NAMED_REPLICAS).then(|| "more replicas than these were passed over".to_owned());
+        named.chain(more).collect()
     }
 
     /// A task was started.
@@ -249,6 +264,19 @@ mod tests {
         let mut memory = Memory::default();
         end(&mut memory, Key::Snapshot(B), Ok(Fact::Made { failures: Vec::new(), counts }));
         assert_eq!(memory.made[&T], B);
+    }
+
+    #[test]
+    fn replicas_that_were_passed_over_are_named_up_to_a_bound() {
+        let mut memory = Memory::default();
+        assert!(memory.passed_over().is_empty());
+        memory.bad.insert((T, B), Error::corrupt("wrong bytes"));
+        assert_eq!(memory.passed_over(), ["the replica of tablet 7 on backend 1 was passed over: wrong bytes"]);
+        for tablet in 0..100 {
+            memory.bad.insert((TabletId(tablet), B), Error::corrupt("x".repeat(10_000)));
+        }
+        let many = memory.passed_over();
+        assert!(many.len() == MAX_NAMED_REPLICAS + 1 && many[20].starts_with("more") && many[0].len() < 500);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the answer, `runner` does the tasks. Each state is a log entry of its own before its tasks run; every task may be
 //! repeated; a late driver's proposal names the state it was made in and is refused when that has passed.
 //!
-//! Modules, bottom to top: `action`, `facts`, `clock`, `placement`, `hold` | `verdict` | `memory` | `common` | `lost` | `backup`,
+//! Modules, bottom to top: `action`, `facts`, `clock`, `placement`, `hold`, `rate` | `verdict` | `memory` | `common` | `lost` | `backup`,
 //! `restore`, `snapshot`, `progress`, `contents` | `runner` | `driver`.
 
 pub mod action;
@@ -22,6 +22,7 @@ mod lost;
 pub mod memory;
 mod placement;
 pub mod progress;
+mod rate;
 pub mod restore;
 mod runner;
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! How running jobs get on, for SHOW: in memory of the leader, never replicated.
 //!
 //! The driver of a job puts in its tasks after every plan; bytes and files arrive in between from the backends. Rates are
-//! measured since this leader saw the transfer begin.
+//! of the last seconds that this leader saw, see [`rate`](super::rate).
 
 use super::action::Key;
 use super::memory::Memory;
+use super::rate::Rate;
 use coffer_proto::ids::{BackendId, JobId};
 use coffer_proto::v1::Progress;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One task as SHOW prints it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,11 +40,18 @@ pub struct JobProgress {
     pub bytes: u64,
     /// Bytes moved by tasks that run.
     pub moving: u64,
-    /// How long this leader has watched the transfer, and how many bytes were moved when it began to.
-    pub watched: Option<(Duration, u64)>,
+    /// Bytes per second in the last seconds; `None` while nothing moves.
+    pub bytes_per_second: Option<f64>,
+    /// Replicas that were passed over, in words.
+    pub passed_over: Vec<String>,
 }
 
 impl JobProgress {
+    /// Bytes moved by tasks that run.
+    fn moving_bytes(&self) -> u64 {
+        self.tasks.values().map(|task| task.progress.bytes_done).sum()
+    }
+
     /// Files moved by tasks that run.
     pub fn moving_files(&self) -> u64 {
         self.tasks.values().map(|task| task.progress.files_done).sum()
@@ -53,7 +61,27 @@ impl JobProgress {
 #[derive(Debug, Default)]
 struct Board {
     shown: JobProgress,
-    began: Option<(Instant, u64)>,
+    transfer: Option<Transfer>,
+}
+
+/// What this leader saw of the bytes of a job.
+#[derive(Debug)]
+struct Transfer {
+    began: Instant,
+    /// Bytes of tasks that are done.
+    moved: u64,
+    rate: Rate,
+}
+
+impl Board {
+    /// Note how far the bytes are now.
+    fn measure(&mut self) {
+        let Some(transfer) = &mut self.transfer else { return };
+        let at = transfer.began.elapsed();
+        if transfer.rate.is_due(at) {
+            transfer.rate.note(at, transfer.moved + self.shown.moving_bytes());
+        }
+    }
 }
 
 /// All jobs that this leader drives.
@@ -73,8 +101,9 @@ impl ProgressBoard {
         let jobs = self.jobs();
         let board = jobs.get(&job)?;
         let mut shown = board.shown.clone();
-        shown.moving = shown.tasks.values().map(|task| task.progress.bytes_done).sum();
-        shown.watched = board.began.map(|(at, bytes)| (at.elapsed(), bytes));
+        shown.moving = shown.moving_bytes();
+        let rate = |seen: &Transfer| seen.rate.per_second(seen.began.elapsed(), seen.moved + shown.moving);
+        shown.bytes_per_second = board.transfer.as_ref().and_then(rate);
         Some(shown)
     }
 
@@ -97,15 +126,21 @@ impl ProgressBoard {
         board.shown.tasks = memory.tasks.iter().map(task).collect();
         board.shown.downloaded = memory.downloaded.values().sum();
         (board.shown.files, board.shown.bytes) = (memory.counts.files, memory.counts.bytes);
-        if let (None, Some(moved)) = (board.began, moved) {
-            board.began = Some((Instant::now(), moved));
+        board.shown.passed_over = memory.passed_over();
+        if let Some(moved) = moved {
+            let fresh = || Transfer { began: Instant::now(), moved, rate: Rate::default() };
+            board.transfer.get_or_insert_with(fresh).moved = moved;
+            board.measure();
         }
     }
 
     /// A backend says how far a task is.
     pub fn report(&self, job: JobId, key: Key, progress: &Progress) {
-        if let Some(task) = self.jobs().get_mut(&job).and_then(|board| board.shown.tasks.get_mut(&key)) {
+        let mut jobs = self.jobs();
+        let Some(board) = jobs.get_mut(&job) else { return };
+        if let Some(task) = board.shown.tasks.get_mut(&key) {
             task.progress = *progress;
+            board.measure();
         }
     }
 
@@ -130,7 +165,8 @@ mod tests {
         board.report(job, key, &Progress { bytes_done: 7, ..Progress::default() });
         board.publish(job, &memory, Some(6));
         let shown = board.job(job).unwrap();
-        assert_eq!((shown.moving, shown.watched.unwrap().1), (7, 5));
+        assert_eq!(shown.moving, 7);
+        assert!(shown.bytes_per_second.unwrap() > 0.0 && shown.passed_over.is_empty());
         memory.stopped(key);
         board.publish(job, &memory, Some(6));
         assert_eq!(board.job(job).unwrap().moving, 0);

@@ -87,8 +87,10 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         }
         Command::PurgeTransactions { before_ms } => transaction::purge(state, *before_ms),
         Command::CreateBackup(new) => job::create_backup(state, new),
-        Command::AdvanceBackup { job, from, to, counts, now_ms } => {
-            job::advance_backup(state, *job, (from, to), *counts, *now_ms)
+        Command::AdvanceBackup { job, from, to, counts, now_ms, passed_over } => {
+            let outcome = job::advance_backup(state, *job, (from, to), *counts, *now_ms)?;
+            job::warn_backup(state, *job, passed_over);
+            Ok(outcome)
         }
         Command::UploadDone { job, part, manifest } => job::upload_done(state, *job, *part, manifest),
         Command::CreateRestore(new) => restore::create(state, new),

@@ -157,6 +157,9 @@ pub enum Command {
         to: BackupState,
         counts: Option<Counts>,
         now_ms: u64,
+        /// Replicas that were passed over, in words; those that the job has among its warnings already stay once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        passed_over: Vec<String>,
     },
     /// An upload task is done.
     UploadDone {

@@ -74,8 +74,23 @@ pub enum Statement {
     Account(AccountStatement),
     /// ADMIN SET FRONTEND CONFIG ("key" = "value").
     SetFrontendConfig(Properties),
+    /// ADMIN SHOW and SET BACKEND or BROKER CONFIG.
+    NodeConfig(NodeConfig),
     /// HELP topic; empty for the contents.
     Help(String),
+}
+
+/// Options of backends or brokers, shown or changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Whether it is about brokers; else backends.
+    pub brokers: bool,
+    /// "host:port" of those it is about; all when empty.
+    pub addresses: Vec<String>,
+    /// What changes; empty when options are only shown.
+    pub set: Properties,
+    /// Which options are shown.
+    pub like: Option<String>,
 }
 
 /// CREATE USER and its kin.

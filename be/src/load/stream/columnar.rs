@@ -165,19 +165,12 @@ fn defaults(schema: &Schema, sources: &[Source]) -> Result<RecordBatch> {
 fn check_family(column: &Column, found: &DataType) -> Result<()> {
     let fits = match column.kind {
         ColumnType::Boolean => *found == DataType::Boolean,
-        ColumnType::TinyInt
-        | ColumnType::SmallInt
-        | ColumnType::Int
-        | ColumnType::BigInt
-        | ColumnType::LargeInt
-        | ColumnType::Float
-        | ColumnType::Double
-        | ColumnType::Decimal { .. } => found.is_numeric(),
-        ColumnType::Date => matches!(found, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None)),
-        ColumnType::DateTime { .. } => {
+        kind if kind.is_numeric() => found.is_numeric(),
+        ColumnType::Date | ColumnType::DateTime { .. } => {
             matches!(found, DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None))
         }
-        ColumnType::Char { .. } | ColumnType::Varchar { .. } | ColumnType::String => match found {
+        // Text.
+        _ => match found {
             DataType::Dictionary(_, values) => is_text(values),
             other => is_text(other),
         },

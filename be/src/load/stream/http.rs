@@ -32,7 +32,8 @@ async fn stream_load(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let mut intake = Intake::new(body, deps.max_bytes, headers.contains_key(header::EXPECT));
+    let max_bytes = deps.config.stream_load_max_mib.get() << 20;
+    let mut intake = Intake::new(body, max_bytes, headers.contains_key(header::EXPECT));
     let credentials = match credentials(&headers) {
         Ok(credentials) => credentials,
         Err(error) => {

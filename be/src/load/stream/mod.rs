@@ -16,9 +16,11 @@ pub mod text;
 pub mod unpack;
 pub mod words;
 
+use crate::config::Config;
 use crate::load::LoadDeps;
 use crate::load::rejects::ErrorLogs;
 use coffer_stdx::shutdown::Shutdown;
+use std::sync::Arc;
 
 /// What stream loads need from outside.
 #[derive(Debug, Clone)]
@@ -27,8 +29,8 @@ pub struct StreamDeps {
     pub load: LoadDeps,
     /// Reasons of filtered rows.
     pub error_logs: ErrorLogs,
-    /// Largest body, bytes.
-    pub max_bytes: u64,
+    /// Says how large a body may be.
+    pub config: Arc<Config>,
     /// Waits for running loads.
     pub shutdown: Shutdown,
 }

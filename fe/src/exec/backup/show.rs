@@ -85,8 +85,14 @@ fn row(context: &Context, job: &BackupJob) -> Vec<Option<String>> {
         Some(job.rows.to_string()),
         transfer.rate(),
         transfer.time_left(running),
-        Some(job.warnings.join("; ")),
+        Some(warnings(job, &progress)),
     ]
+}
+
+/// What was left out, and replicas that were passed over, those that are not in the record yet too.
+fn warnings(job: &BackupJob, progress: &JobProgress) -> String {
+    let fresh = progress.passed_over.iter().filter(|text| !job.warnings.contains(text));
+    job.warnings.iter().chain(fresh).map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// `[db.t]`, `[db.t PARTITION (p1, p2)]`, joined by a comma; `[default_cluster:db.t]` for those who want it.
@@ -217,13 +223,9 @@ pub(in crate::exec) struct Transfer {
 }
 
 impl Transfer {
-    /// `progress` knows since when this leader has watched.
+    /// `progress` knows how fast they moved in the last seconds.
     pub(in crate::exec) fn new(done: u64, total: u64, progress: &JobProgress) -> Transfer {
-        let rate = progress.watched.and_then(|(time, before)| {
-            let (seconds, moved) = (time.as_secs_f64(), done.saturating_sub(before));
-            (seconds > 0.0 && moved > 0).then(|| moved as f64 / seconds)
-        });
-        Transfer { done: done.min(total), total, bytes_per_second: rate }
+        Transfer { done: done.min(total), total, bytes_per_second: progress.bytes_per_second }
     }
 
     /// `12.345 MB/s`; `None` while nothing moves.
@@ -241,7 +243,6 @@ impl Transfer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn objects_are_bracketed() {
@@ -276,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn rates_count_what_this_leader_saw() {
-        let progress = JobProgress { watched: Some((Duration::from_secs(2), 100)), ..JobProgress::default() };
+    fn rates_say_how_long_the_rest_takes() {
+        let progress = JobProgress { bytes_per_second: Some(1_024.0), ..JobProgress::default() };
         let transfer = Transfer::new(2_148, 4_196, &progress);
         assert_eq!(transfer.rate().as_deref(), Some("1.000 KB/s"));
         assert_eq!(transfer.time_left(true).as_deref(), Some("2 s"));

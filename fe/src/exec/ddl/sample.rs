@@ -5,15 +5,7 @@ use coffer_table::{Column, ColumnType};
 
 /// A nullable column.
 pub(crate) fn column(name: &str, kind: ColumnType) -> Column {
-    Column {
-        name: name.to_owned(),
-        kind,
-        nullable: true,
-        default: None,
-        key: false,
-        comment: String::new(),
-        aggregate: None,
-    }
+    Column::new(name, kind)
 }
 
 /// A table without partitions, in RANDOM buckets.

@@ -228,15 +228,7 @@ mod tests {
     use std::sync::Arc;
 
     fn column(kind: ColumnType) -> Column {
-        Column {
-            name: "c".to_owned(),
-            kind,
-            nullable: true,
-            default: None,
-            key: false,
-            comment: String::new(),
-            aggregate: None,
-        }
+        Column::new("c", kind)
     }
 
     fn one(array: impl Array + 'static, kind: ColumnType) -> Result<String> {

@@ -76,7 +76,7 @@ fn rows(context: &Context, session: &Session, show: Show) -> Result<RowSet> {
         Show::ProcessList { full } => server::processes(context, session, full)?,
         Show::Grants(of) => account::show_grants(context, session, &of)?,
         Show::Roles => meta.view(account::show_roles),
-        Show::FrontendConfig { like } => settings::show(context, like.as_deref()),
+        Show::FrontendConfig { like } => settings::show(context, like.as_deref())?,
         Show::Engines => server::engines(),
         Show::Collation => server::collations(),
         Show::CharacterSet => server::charsets(),

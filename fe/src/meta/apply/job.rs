@@ -12,6 +12,9 @@ use crate::meta::state::State;
 use crate::meta::view::job_in_the_way;
 use coffer_proto::ids::{DbId, JobId};
 
+/// Warnings of one job.
+const MAX_JOB_WARNINGS: usize = 1_000;
+
 pub(super) fn create_backup(state: &mut State, new: &NewBackup) -> Result<Outcome> {
     let database = state.databases.get(&new.db).ok_or_else(|| error::unknown_database(&new.db.to_string()))?;
     let repository = state
@@ -139,6 +142,16 @@ pub(super) fn advance_backup(
     Ok(Outcome::Done)
 }
 
+/// Replicas that a backup did not use belong to what its operator should know.
+pub(super) fn warn_backup(state: &mut State, id: JobId, passed_over: &[String]) {
+    let Ok(job) = backup_mut(state, id) else { return };
+    for text in passed_over {
+        if job.warnings.len() < MAX_JOB_WARNINGS && !job.warnings.contains(text) {
+            job.warnings.push(text.clone());
+        }
+    }
+}
+
 pub(super) fn upload_done(state: &mut State, id: JobId, part: u32, manifest: &ManifestPart) -> Result<Outcome> {
     let job = backup_mut(state, id)?;
     let name = job.state.name();
@@ -254,7 +267,7 @@ mod tests {
     }
 
     fn advance(job: JobId, from: &str, to: BackupState) -> Command {
-        Command::AdvanceBackup { job, from: from.to_owned(), to, counts: None, now_ms: 200 }
+        Command::AdvanceBackup { job, from: from.to_owned(), to, counts: None, now_ms: 200, passed_over: Vec::new() }
     }
 
     fn uploading(sample: &Sample) -> BackupState {
@@ -289,6 +302,30 @@ mod tests {
         // The pin outlives the table.
         sample.ok(&Command::DropTable { db: sample.db, table: sample.table });
         assert_eq!(sample.state.claimed_tablets().len(), 2);
+    }
+
+    #[test]
+    fn replicas_that_were_passed_over_are_warned_of_once() {
+        let mut sample = Sample::new();
+        let job = JobId(sample.create(&Command::CreateBackup(sample.new_backup())));
+        let advance = |from: &str, to, said: &[&str]| Command::AdvanceBackup {
+            job,
+            from: from.to_owned(),
+            to,
+            counts: None,
+            now_ms: 200,
+            passed_over: said.iter().map(|text| (*text).to_owned()).collect(),
+        };
+        sample.ok(&advance("PENDING", BackupState::Snapshoting, &["a"]));
+        let late = advance("PENDING", BackupState::Snapshoting, &["late"]);
+        sample.refuses(&late, ErrorKind::Conflict, "SNAPSHOTING");
+        let holders = BackupState::UploadSnapshot { holders: Vec::new() };
+        sample.ok(&advance("SNAPSHOTING", holders.clone(), &["a", "b"]));
+        assert_eq!(sample.state.backups[&job].warnings, ["a", "b"]);
+        let many: Vec<String> = (0..2_000).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        sample.ok(&advance("UPLOAD_SNAPSHOT", holders, &many));
+        assert_eq!(sample.state.backups[&job].warnings.len(), MAX_JOB_WARNINGS);
     }
 
     #[test]

@@ -127,6 +127,7 @@ fn backup(state: &State, db: DbId, now_ms: u64, rng: &mut StdRng) -> Command {
             to: BackupState::Snapshoting,
             counts: None,
             now_ms,
+            passed_over: Vec::new(),
         },
         1 => Command::CancelJob { job, error, now_ms },
         _ => Command::JobCleaned { job: JobId(job.0) },

@@ -1,6 +1,6 @@
 //! Users, roles, GRANT and REVOKE, HELP and ADMIN.
 
-use super::super::ast::{AccountStatement, GrantOn, Granted, GrantsOf, Show, Statement};
+use super::super::ast::{AccountStatement, GrantOn, Granted, GrantsOf, NodeConfig, Show, Statement};
 use super::{bad, good, name, not_supported, properties, refused, same, syntax};
 use crate::account::{AccountName, Grantee, NewPassword, Privilege};
 use coffer_stdx::secret::Secret;
@@ -180,5 +180,20 @@ fn help_and_settings() {
         ("help  create   repository", help("create repository")),
         ("admin set frontend config ('a' = 'b')", Statement::SetFrontendConfig(properties(&[("a", "b")]))),
     ]);
-    syntax(&[("admin set frontend config ()", "'"), ("help 'a' b", "b'")]);
+    let node = |brokers, addresses: &[&str], set: &[(&str, &str)], like: Option<&str>| {
+        let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+        Statement::NodeConfig(NodeConfig { brokers, addresses, set: properties(set), like: like.map(str::to_owned) })
+    };
+    same(&[
+        ("admin show backend config", node(false, &[], &[], None)),
+        ("ADMIN SHOW BROKER CONFIG 'h:1', 'h:2' LIKE 'x%'", node(true, &["h:1", "h:2"], &[], Some("x%"))),
+        ("admin set backend config ('a' = 'b')", node(false, &[], &[("a", "b")], None)),
+        ("admin set broker config 'h:1' ('a' = 'b')", node(true, &["h:1"], &[("a", "b")], None)),
+    ]);
+    syntax(&[
+        ("admin set frontend config ()", "'"),
+        ("help 'a' b", "b'"),
+        ("admin set backend config", "'"),
+        ("admin set broker config 'h:1' ()", "'"),
+    ]);
 }

@@ -15,15 +15,7 @@ fn create(sql: &str) -> CreateTable {
 }
 
 fn column(name: &str, kind: ColumnType) -> Column {
-    Column {
-        name: name.to_owned(),
-        kind,
-        nullable: true,
-        default: None,
-        key: false,
-        comment: String::new(),
-        aggregate: None,
-    }
+    Column::new(name, kind)
 }
 
 #[test]
