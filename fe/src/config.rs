@@ -90,6 +90,11 @@ pub struct Config {
     /// How often each table with dynamic partitions is looked at, seconds. Default 600.
     pub dynamic_partition_check_interval_seconds: Live,
 
+    /// A backend that the leader has not reached for so long is given up: its replicas are made anew on other backends, as
+    /// far as there are healthy copies and room. What it has too many when it comes back is removed. Seconds; 0: never.
+    /// Default 1800.
+    pub tablet_repair_delay_factor_second: Live,
+
     /// Print databases in BackupObjs as `default_cluster:db`, as old scripts expect. Default false.
     pub show_default_cluster: bool,
 
@@ -139,6 +144,7 @@ impl Default for Config {
             catalog_trash_expire_second: Live::new(86_400),
             dynamic_partition_enable: Flag::new(true),
             dynamic_partition_check_interval_seconds: Live::new(600),
+            tablet_repair_delay_factor_second: Live::new(1_800),
             show_default_cluster: false,
             repository_check_s: 60,
             job_hold_dir: PathBuf::new(),
@@ -164,6 +170,7 @@ impl Options for Config {
             ("load_timeout_s", Slot::Number(&self.load_timeout_s)),
             ("log.level", Slot::Text(&self.log.level)),
             ("publish_timeout_ms", Slot::Number(&self.publish_timeout_ms)),
+            ("tablet_repair_delay_factor_second", Slot::Number(&self.tablet_repair_delay_factor_second)),
         ]
     }
 

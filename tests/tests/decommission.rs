@@ -6,6 +6,7 @@ use coffer_tests::data::{create, csv, fingerprint};
 use coffer_tests::http::StreamLoad;
 use coffer_tests::mysql::Row;
 use coffer_tests::{Cluster, Node, Outcome, Sql, eventually};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,6 +50,21 @@ async fn until_left(cluster: &Cluster, name: &str, table: &str) -> Outcome {
 async fn tablets_on(sql: &mut Sql, table: &str, backend: &str) -> anyhow::Result<usize> {
     let rows = sql.query(&format!("SHOW TABLETS FROM {table}")).await?;
     Ok(rows.iter().filter(|row| row.get("BackendId") == backend).count())
+}
+
+/// The tablets on the disk of a backend that no table has there.
+async fn unclaimed(cluster: &Cluster, name: &str, backend: &str) -> anyhow::Result<BTreeSet<String>> {
+    let entries = std::fs::read_dir(cluster.node(name).data.join("data"))?.collect::<Result<Vec<_>, _>>()?;
+    let mut left: BTreeSet<String> = entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let mut sql = cluster.sql();
+    for table in ["d.one", "d.two", "d.g_left", "d.g_right", "d.reference"] {
+        // The last one comes and goes.
+        let rows = sql.query(&format!("SHOW TABLETS FROM {table}")).await.unwrap_or_default();
+        for row in rows.iter().filter(|row| row.get("BackendId") == backend) {
+            left.remove(row.get("TabletId"));
+        }
+    }
+    Ok(left)
 }
 
 async fn change(cluster: &Cluster, statement: &str, name: &str) -> Outcome {
@@ -223,6 +239,8 @@ async fn an_open_load_is_waited_for_and_a_drain_is_called_off() -> Outcome {
     let error = sql.error(&format!("ALTER SYSTEM DECOMMISSION BACKEND {}", all.join(", "))).await?;
     ensure!(error.message.contains("no living backend would be left"), "{error:?}");
     sql.run("DROP TABLE d.three FORCE").await?;
+    let before = shown(&cluster, "be-1").await?.context("it is listed")?;
+    let binned = unclaimed(&cluster, "be-1", before.get("BackendId")).await?;
 
     let rows = csv(2, ROWS, ROWS);
     let open = Open::begin(&cluster, cluster.node("be-2"), "one", &rows).await?;
@@ -235,6 +253,13 @@ async fn an_open_load_is_waited_for_and_a_drain_is_called_off() -> Outcome {
     ensure!(answer.contains("\"Success\"") || answer.contains("\"Publish Timeout\""), "{answer}");
     eventually("the load is visible", DRAIN_LIMIT, || compare(&cluster, "d.one", 2)).await?;
     compare(&cluster, "d.two", 1).await?;
+    let backend = row.get("BackendId");
+    eventually("what had moved is removed where it was", DRAIN_LIMIT, || async {
+        let left = unclaimed(&cluster, "be-1", backend).await?;
+        ensure!(left.is_subset(&binned), "{left:?}, beside those in the recycle bin: {binned:?}");
+        Ok(())
+    })
+    .await?;
     sql.run(&plain("new", 1)).await?;
     ensure!(tablets_on(&mut sql, "d.new", row.get("BackendId")).await? > 0, "it takes new tablets again");
     // It can leave later, and others may hold what they held before.

@@ -80,7 +80,8 @@ pub fn lane(work: &Work) -> Lane {
 /// makers of the same snapshots would meet in one directory.
 pub fn ends_first(work: &Work) -> Vec<String> {
     match work {
-        Work::Clone(work) => vec![format!("clone/{}/", work.tablet_id)],
+        // Nor must a removal of the replica that was too many end after the copy of it that is wanted.
+        Work::Clone(work) => ["clone", "surplus"].map(|kind| format!("{kind}/{}/", work.tablet_id)).into(),
         Work::Release(work) => JOB_KINDS.iter().map(|kind| format!("{kind}/{}/", work.job_id)).collect(),
         Work::MakeSnapshot(work) => vec![format!("snapshot/{}/", work.job_id)],
         Work::Publish(_)

@@ -22,6 +22,8 @@ pub(crate) struct Shown {
     pub(crate) repositories: Vec<Row>,
     /// Tables.
     pub(crate) tables: Vec<TableShown>,
+    /// The sums of SHOW PROC "/cluster_health/tablet_health"; empty where it is not known.
+    pub(crate) health: Vec<Row>,
     /// Tables that were not looked at.
     pub(crate) tables_left_out: usize,
 }
@@ -168,6 +170,7 @@ fn tables(shown: &Shown, alive: usize) -> Vec<Finding> {
             findings.push(Finding::warning("replicas", about, found, "they are caught up by themselves; look again"));
         }
     }
+    findings.extend(shown.health.iter().flat_map(health));
     let single = shown.tables.iter().filter(|table| table.replicas.0 == 1).map(|table| table.name.as_str());
     let single: Vec<&str> = single.collect();
     if let Some(first) = single.first() {
@@ -181,6 +184,25 @@ fn tables(shown: &Shown, alive: usize) -> Vec<Finding> {
     if shown.tables_left_out > 0 {
         let found = format!("{} more were not looked at", shown.tables_left_out);
         findings.push(Finding::warning("replicas", "tables", found, "SHOW TABLETS FROM ... WHERE State = \"BAD\""));
+    }
+    findings
+}
+
+/// Tablets that lack replicas, of all databases.
+fn health(total: &Row) -> Vec<Finding> {
+    let count = |column: &str| total.get(column).parse::<u64>().unwrap_or(0);
+    let (missing, unrecoverable) = (count("ReplicaMissingNum"), count("UnrecoverableNum"));
+    let mut findings = Vec::new();
+    if missing > 0 {
+        let found = format!("{missing} of {} are under-replicated", count("TabletNum"));
+        let advice = "start their backends; what was dropped, or is dead for tablet_repair_delay_factor_second, is made \
+                      anew on others that have room: SHOW PROC \"/cluster_health/tablet_health\" counts down";
+        findings.push(Finding::warning("replicas", "tablets", found, advice));
+    }
+    if unrecoverable > 0 {
+        let found = format!("{unrecoverable} of {} have no whole replica", count("TabletNum"));
+        let advice = "start the backends that have them, or RESTORE the tables";
+        findings.push(Finding::problem("replicas", "tablets", found, advice));
     }
     findings
 }
@@ -221,8 +243,13 @@ mod tests {
             brokers: vec![Row::of(&[("Name", "b"), ("Alive", "true"), ("Waiting", "0"), ("Version", "1")])],
             repositories: vec![Row::of(&[("RepoName", "r"), ("ErrMsg", "NULL"), ("Location", "s3://x")])],
             tables: vec![TableShown { name: "d.t".to_owned(), replicas: (2, 2), bad: 0, behind: 0 }],
+            health: vec![health_row("0", "0")],
             tables_left_out: 0,
         }
+    }
+
+    fn health_row(missing: &str, unrecoverable: &str) -> Row {
+        Row::of(&[("TabletNum", "9"), ("ReplicaMissingNum", missing), ("UnrecoverableNum", unrecoverable)])
     }
 
     fn found(shown: &Shown) -> (Level, String) {
@@ -240,7 +267,7 @@ mod tests {
     #[test]
     fn every_illness_is_found_and_named() {
         type Spoil = fn(&mut Shown);
-        let cases: [(Level, &str, Spoil); 15] = [
+        let cases: [(Level, &str, Spoil); 17] = [
             (Level::Problem, "none leads", |s| s.frontends[0] = frontend("false", "true")),
             (Level::Problem, "does not answer the others", |s| s.frontends[1] = frontend("false", "false")),
             (Level::Warning, "1 that vote", |s| s.frontends.truncate(1)),
@@ -260,6 +287,8 @@ mod tests {
             (Level::Problem, "wants 3 replicas, 2 backends", |s| s.tables[0].replicas = (2, 3)),
             (Level::Problem, "1 replicas have wrong bytes", |s| s.tables[0].bad = 1),
             (Level::Warning, "2 replicas lack a version", |s| s.tables[0].behind = 2),
+            (Level::Warning, "4 of 9 are under-replicated", |s| s.health = vec![health_row("4", "0")]),
+            (Level::Problem, "1 of 9 have no whole replica", |s| s.health = vec![health_row("0", "1")]),
         ];
         for (level, text, spoil) in cases {
             let mut shown = well();

@@ -80,6 +80,9 @@ async fn gather(session: &mut Session) -> Result<Shown> {
         repositories: session.query("SHOW REPOSITORIES").await?,
         ..Shown::default()
     };
+    // An older frontend does not know the path.
+    let health = session.query("SHOW PROC \"/cluster_health/tablet_health\"").await.unwrap_or_default();
+    shown.health = health.into_iter().filter(|row| row.get("DbId") == "Total").collect();
     let system = ["information_schema", "mysql"];
     for database in session.query("SHOW DATABASES").await? {
         let database = database.get("Database").to_owned();

@@ -2,6 +2,7 @@
 
 use super::brokers::Brokers;
 use super::health::Health;
+use super::keeping::Keeping;
 use super::rates::Rates;
 use super::registry::Registry;
 use super::tasks::Tasks;
@@ -45,6 +46,8 @@ pub(super) struct Hub {
     pub(super) brokers: Brokers,
     pub(super) rates: Rates,
     pub(super) health: Health,
+    /// Replicas that are being copied or dropped.
+    pub(super) keeping: Arc<Keeping>,
     /// Opens the secrets of repositories.
     pub(super) vault: Vault,
     pub(super) events: broadcast::Sender<Event>,
@@ -65,6 +68,7 @@ impl Hub {
             brokers: Brokers::default(),
             rates: Rates::default(),
             health: Health::default(),
+            keeping: Arc::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
             remote: RwLock::default(),
             serial: (now_ms(), AtomicU64::new(0)),

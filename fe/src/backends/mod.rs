@@ -13,22 +13,25 @@
 //! Crash of this process: backends finish what they do and keep results only as files; the next leader runs the same ids
 //! again, and a repeated task gives the same result.
 //!
-//! Modules: `registry`, `tasks`, `rates` and `claims` stand alone; `hub` holds what the others share.
+//! Modules: `registry`, `tasks`, `rates`, `keeping` and `claims` stand alone; `hub` holds what the others share.
 
 pub mod brokers;
 pub mod claims;
 mod control;
 mod health;
 mod hub;
+mod keeping;
 mod rates;
 pub mod reconcile;
 pub mod registry;
 mod storage;
+mod surplus;
 pub mod tasks;
 
 pub use brokers::BrokerStatus;
 pub use health::Fault;
 pub use hub::Event;
+pub use keeping::Kept;
 pub use registry::{BackendStatus, Presence, Replica, TabletSums};
 
 use crate::catalog::cluster::Repository;
@@ -114,6 +117,11 @@ impl Backends {
     /// Look at many replicas at one moment.
     pub fn look<T>(&self, with: impl FnOnce(&dyn Fn(TabletId, BackendId) -> Replica) -> T) -> T {
         self.hub.registry.look(with)
+    }
+
+    /// Copy onto a replica without its being dropped as one too many; `None` while it is.
+    pub fn keep(&self, tablet: TabletId, backend: BackendId) -> Option<Kept> {
+        self.hub.keeping.keep((tablet, backend))
     }
 
     /// Sums over tablets, for SHOW.

@@ -2,11 +2,15 @@
 //!
 //! After each full tablet report, and soon after the claimed set may have shrunk (DROP, TRUNCATE, the end of a job), the
 //! tablets without a claim are dropped. When a backend registers, jobs that are over or forgotten are released there; so
-//! a backend that was away while a job ended is cleaned when it comes back. Both are safe to repeat and to lose.
+//! a backend that was away while a job ended is cleaned when it comes back. Both are safe to repeat and to lose. Replicas of
+//! claimed tablets that lie on too many backends are looked for from time to time ([`super::surplus`]).
 
 use super::claims::{Claims, fingerprint, stale_jobs};
 use super::hub::Hub;
+use super::keeping::Place;
+use super::surplus::Surplus;
 use super::{Backends, Presence};
+use crate::meta::state::State;
 use crate::raft::Meta;
 use coffer_proto::ids::{BackendId, JobId, TabletId};
 use coffer_proto::v1;
@@ -15,6 +19,7 @@ use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Tablets in one DropTablets task.
 const DROP_BATCH: usize = 10_000;
@@ -22,6 +27,8 @@ const DROP_BATCH: usize = 10_000;
 const DROP_WITHIN: Duration = Duration::from_secs(60);
 /// The state changes often; looking for what it no longer claims at most this often is soon enough.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between looks for replicas that lie on too many backends.
+const SURPLUS_EVERY: Duration = Duration::from_secs(10);
 
 /// Follow reports and the state until shutdown.
 pub(super) async fn follow(meta: Meta, hub: Arc<Hub>, shutdown: Shutdown) {
@@ -34,10 +41,13 @@ async fn run(meta: Meta, hub: Arc<Hub>) {
     let leadership = meta.leadership();
     let backends = Backends { hub: Arc::clone(&hub), connected: true };
     let mut last = 0;
+    let mut surplus = Surplus::default();
+    let mut next = Instant::now() + SURPLUS_EVERY;
     loop {
         tokio::select! {
             changed = applied.changed() => if changed.is_err() { return },
             () = hub.registry.report_arrived() => (),
+            () = tokio::time::sleep_until(next) => (),
         }
         // A leader that was frozen must not drop what it does not know of: the barrier ends when it leads no more, and
         // passes only when a majority agrees that it does.
@@ -48,6 +58,15 @@ async fn run(meta: Meta, hub: Arc<Hub>) {
             last = now;
             release(&meta, &backends).await;
             drop_garbage(&meta, &backends, &due).await;
+            if Instant::now() >= next {
+                let due = surplus.look(&meta.view(State::clone), &hub.registry);
+                futures::future::join_all(due.into_iter().map(|place| drop_one_too_many(&backends, place))).await;
+            }
+        } else {
+            surplus = Surplus::default();
+        }
+        if Instant::now() >= next {
+            next = Instant::now() + SURPLUS_EVERY;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -67,17 +86,27 @@ async fn drop_garbage(meta: &Meta, backends: &Backends, due: &[BackendId]) {
     let drops = held.into_iter().flat_map(|(backend, tablets)| {
         let garbage = claims.garbage(tablets);
         let batches = garbage.chunks(DROP_BATCH).map(<[TabletId]>::to_vec);
-        batches.map(|batch| drop_tablets(backends, backend, batch)).collect::<Vec<_>>()
+        let drop = |batch| drop_tablets(backends, backend, format!("drop/0/{}", backends.unique()), batch);
+        batches.map(drop).collect::<Vec<_>>()
     });
     futures::future::join_all(drops).await;
 }
 
-async fn drop_tablets(backends: &Backends, backend: BackendId, tablets: Vec<TabletId>) {
-    let id = format!("drop/0/{}", backends.unique());
+async fn drop_one_too_many(backends: &Backends, place @ (tablet, backend): Place) {
+    let keeping = &backends.hub.keeping;
+    if keeping.drop_begins(place) {
+        // The id tells the backend what ends before a copy begins.
+        drop_tablets(backends, backend, format!("surplus/{tablet}/{}", backends.unique()), vec![tablet]).await;
+        keeping.dropped(place);
+    }
+}
+
+/// Have tablets go to the trash of a backend.
+async fn drop_tablets(backends: &Backends, backend: BackendId, id: String, tablets: Vec<TabletId>) {
     let work = Work::Drop(v1::DropTablets { tablet_ids: tablets.iter().map(|tablet| tablet.0).collect() });
     match within(backends.run(backend, id, work)).await {
         Ok(_) => {
-            tracing::info!(%backend, tablets = tablets.len(), "dropped tablets that nobody claims");
+            tracing::info!(%backend, tablets = tablets.len(), "dropped tablets that nobody needs");
             backends.hub.registry.forget_tablets(backend, &tablets);
         }
         Err(error) => tracing::warn!(%backend, %error, "could not drop tablets; the next report tries again"),
@@ -116,7 +145,6 @@ mod tests {
     use crate::catalog::database::Database;
     use crate::catalog::map::Map;
     use crate::catalog::table::{Partition, Table, Tablet};
-    use crate::meta::state::State;
     use coffer_proto::ids::{DbId, PartitionId, TableId};
     use std::collections::BTreeMap;
 

@@ -77,6 +77,11 @@ impl TransactionState {
         }
     }
 
+    /// Whether its rows may still be on their way, or be given up.
+    pub fn is_open(&self) -> bool {
+        matches!(self, TransactionState::Prepared)
+    }
+
     /// Whether nothing more will happen.
     pub fn is_over(&self) -> bool {
         matches!(self, TransactionState::Visible { .. } | TransactionState::Aborted { .. })

@@ -1,34 +1,35 @@
-//! Replicas leave decommissioned backends, while this frontend leads; then the backends leave the cluster.
+//! Replicas leave decommissioned backends, while this frontend leads; then the backends leave the cluster. Replicas that are
+//! lost, because their backend was dropped or is dead for too long, are made anew elsewhere in the same way.
 //!
-//! In rounds ([`plan`]): copies are made on other backends, as repairs make them, and take the place of the replicas in the
-//! catalog in one entry of the log, which passes over what was loaded into meanwhile. When that was so, the round copies
-//! what is new, then lets no load into its tables begin for a moment ([`HOLD_WITHIN`]), waits for those that are open,
-//! copies once more, which now takes little, and tries again. A round that still fails is tried again later. Nothing is
-//! removed from a backend that leaves: it goes with its data when neither the catalog, nor the recycle bin, nor a job
-//! refers to it.
+//! In rounds ([`plan`], [`mover`]): copies are made on other backends, as repairs make them, and take the place of the
+//! replicas in the catalog in one entry of the log, which passes over what was loaded into meanwhile. When that was so, the
+//! round copies what is new, then lets no load into its tables begin for a moment, waits for those that are open, copies
+//! once more, which now takes little, and tries again. A round that still fails is tried again later. Nothing is removed
+//! from a backend that leaves: it goes with its data when neither the catalog, nor the recycle bin, nor a job refers to it.
+//! What a backend that was dead, or that stays after all, has too many is removed by `backends::surplus`.
 //!
 //! Nothing here is durable. A crash before the entry leaves a copy that nobody reads: the next round on that backend takes
 //! from it what it can use. A crash after it leaves nothing to do. A new leader begins with what the catalog says; CANCEL
 //! makes the entries of rounds that are under way pass over everything, so that what moved stays where it is.
 
+mod mover;
 mod plan;
 
 use super::Loads;
-use crate::backends::Replica;
+use crate::backends::{Backends, Presence};
 use crate::meta::command::Command;
-use crate::meta::drain::{DrainChange, ReplicaSwap};
+use crate::meta::drain::DrainChange;
 use crate::meta::state::State;
 use crate::raft::Leadership;
-use coffer_proto::ids::{BackendId, TableId, TabletId};
-use coffer_proto::v1;
-use coffer_proto::v1::task::Work;
+use coffer_proto::ids::BackendId;
+use coffer_stdx::Result;
 use coffer_stdx::shutdown::Shutdown;
-use coffer_stdx::{Error, Result};
-use plan::{Key, Move, Plan, Round};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use mover::{Mover, Slots};
+use plan::{Key, Plan, Round};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -36,12 +37,6 @@ use tokio::time::Instant;
 const TICK: Duration = Duration::from_secs(2);
 /// Rounds at a time.
 const MAX_ROUNDS: usize = 8;
-/// Copies at a time onto and from one backend, of all rounds together.
-const MAX_COPIES_PER_BACKEND: usize = 4;
-/// A copy that takes longer has failed.
-const COPY_WITHIN: Duration = Duration::from_secs(3_600);
-/// How long loads into a table are held at most while its last copies are made.
-const HOLD_WITHIN: Duration = Duration::from_secs(10);
 /// After a round that failed; doubled each time, up to 32 times as long.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How often that is doubled.
@@ -53,6 +48,10 @@ const SPARE_FOR: Duration = Duration::from_secs(60);
 const FREE_FOR: Duration = Duration::from_secs(5);
 /// Looks between complaints about what cannot move.
 const COMPLAIN_EVERY_LOOKS: u64 = 30;
+/// Looks between searches for lost replicas, when nothing was found.
+const SEARCH_EVERY_LOOKS: u64 = 5;
+/// A backend with less room on its disks takes no replicas, bytes.
+const MIN_ROOM_BYTES: u64 = 1 << 30;
 
 /// Drain while this frontend leads, until `shutdown`.
 pub(super) async fn run(loads: Loads, shutdown: Shutdown) {
@@ -99,6 +98,8 @@ struct Drain {
     after: HashMap<Key, (Instant, u32)>,
     spared: HashMap<BackendId, Instant>,
     looks: u64,
+    /// Whether the last look found something to do.
+    unrest: bool,
 }
 
 impl Drain {
@@ -113,6 +114,7 @@ impl Drain {
             after: HashMap::new(),
             spared: HashMap::new(),
             looks: 0,
+            unrest: true,
         }
     }
 
@@ -137,20 +139,22 @@ impl Drain {
 
     /// Begin what there is to do.
     fn look(&mut self, now: Instant) {
+        self.looks += 1;
         let leaving: Vec<BackendId> = self.loads.shared.meta.view(leaving);
         self.free.retain(|backend, _| leaving.contains(backend));
-        if leaving.is_empty() {
-            self.after.clear();
+        if leaving.is_empty() && !self.unrest && !self.looks.is_multiple_of(SEARCH_EVERY_LOOKS) {
             return;
         }
         self.spared.retain(|_, until| *until > now);
         let plan = self.plan(now);
+        self.unrest = plan != Plan::default() || !self.keys.is_empty();
+        self.after.retain(|_, (after, _)| self.unrest || *after > now);
         self.complain(&plan);
         for round in plan.rounds {
             if self.keys.len() >= MAX_ROUNDS {
                 break;
             }
-            tracing::info!(key = ?round.key, replicas = round.moves.len(), "moving replicas off leaving backends");
+            tracing::info!(key = ?round.key, replicas = round.moves.len(), "moving replicas");
             self.keys.insert(round.key.clone());
             self.running.spawn(go(self.loads.clone(), Arc::clone(&self.slots), round));
         }
@@ -172,17 +176,23 @@ impl Drain {
     fn plan(&self, now: Instant) -> Plan {
         let (keys, after) = (&self.keys, &self.after);
         let busy = |key: &Key| keys.contains(key) || after.get(key).is_some_and(|(after, _)| *after > now);
-        let backends = &self.loads.shared.backends;
+        let (backends, config) = (&self.loads.shared.backends, &self.loads.shared.config);
+        let patience = Duration::from_secs(config.tablet_repair_delay_factor_second.get());
         self.loads.shared.meta.view(|state| {
             // Asked before the look, which holds what both need.
-            let alive = state.backends.keys().filter(|backend| backends.alive(**backend));
-            let targets = alive.filter(|backend| !self.spared.contains_key(backend)).copied().collect();
-            backends.look(|replica| plan::plan(state, replica, &targets, busy))
+            let takes = |backend: &&BackendId| backends.alive(**backend) && has_room(backends, **backend);
+            let targets = state.backends.keys().filter(takes).filter(|backend| !self.spared.contains_key(backend));
+            let targets = targets.copied().collect();
+            let away = |backend: &BackendId| match backends.presence(*backend) {
+                Presence::Down { since } => !patience.is_zero() && since >= patience,
+                Presence::Up | Presence::Unknown => false,
+            };
+            let dead = state.backends.keys().copied().filter(away).collect();
+            backends.look(|replica| plan::plan(state, replica, (&targets, &dead), busy))
         })
     }
 
     fn complain(&mut self, plan: &Plan) {
-        self.looks += 1;
         if !self.looks.is_multiple_of(COMPLAIN_EVERY_LOOKS) {
             return;
         }
@@ -225,271 +235,31 @@ fn leaving(state: &State) -> Vec<BackendId> {
     state.backends.values().filter(|backend| backend.decommissioned).map(|backend| backend.id).collect()
 }
 
-/// Copies at a time, by backend.
-#[derive(Debug, Default)]
-struct Slots {
-    backends: Mutex<HashMap<BackendId, Arc<Semaphore>>>,
-}
-
-impl Slots {
-    fn of(&self, backend: BackendId) -> Arc<Semaphore> {
-        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(backends.entry(backend).or_insert_with(|| Arc::new(Semaphore::new(MAX_COPIES_PER_BACKEND))))
-    }
-
-    /// Run when both backends have room; asked for in the same order by all, so that nobody waits in a circle.
-    async fn run<T>(&self, pair: (BackendId, BackendId), work: impl Future<Output = T>) -> T {
-        let (first, second) = (self.of(pair.0.min(pair.1)), self.of(pair.0.max(pair.1)));
-        // A semaphore that nobody closes.
-        let _first = first.acquire().await;
-        let _second = second.acquire().await;
-        work.await
-    }
+/// Whether a disk of a backend has room for replicas.
+fn has_room(backends: &Backends, backend: BackendId) -> bool {
+    let disks = backends.status(backend).map(|status| status.disks).unwrap_or_default();
+    disks.iter().any(|disk| disk.usable && disk.available_bytes >= MIN_ROOM_BYTES)
 }
 
 async fn go(loads: Loads, slots: Arc<Slots>, round: Round) -> Ended {
     let Round { key, moves, together } = round;
-    let mut mover = Mover { loads, slots, together, hold_within: HOLD_WITHIN, faulty: BTreeSet::new() };
+    let mut mover = Mover::new(loads, slots, together);
     let result = mover.run(moves).await;
     Ended::Round { key, result, faulty: mover.faulty }
-}
-
-/// One round.
-struct Mover {
-    loads: Loads,
-    slots: Arc<Slots>,
-    together: bool,
-    hold_within: Duration,
-    faulty: BTreeSet<BackendId>,
-}
-
-impl Mover {
-    async fn run(&mut self, moves: Vec<Move>) -> Result<()> {
-        let wanted: Vec<ReplicaSwap> = moves.iter().map(|found| found.swap).collect();
-        let failed = self.copy_and_swap(moves).await?;
-        if self.together
-            && let Some(error) = failed.values().next()
-        {
-            return Err(error.clone());
-        }
-        // What was loaded into meanwhile: first what is new, then the rest while nothing is loaded.
-        let late = self.outdated(&wanted, &failed);
-        if !late.is_empty() {
-            self.copy(&late).await;
-            let held = tokio::time::timeout(self.hold_within, self.move_held(late)).await;
-            held.unwrap_or_else(|_| Err(Error::timeout("loads did not end while new ones were held")))?;
-        }
-        match failed.into_values().next() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-
-    /// While no load begins.
-    async fn move_held(&mut self, moves: Vec<Move>) -> Result<()> {
-        let tables: BTreeSet<TableId> = moves.iter().map(|found| found.swap.table).collect();
-        let wanted: Vec<ReplicaSwap> = moves.iter().map(|found| found.swap).collect();
-        let _hold = self.loads.shared.holds.hold(tables.iter().copied().collect());
-        self.settled(&tables).await?;
-        let moves = self.outdated(&wanted, &BTreeMap::new());
-        let failed = self.copy_and_swap(moves).await?;
-        if let Some(error) = failed.into_values().next() {
-            return Err(error);
-        }
-        if self.outdated(&wanted, &BTreeMap::new()).is_empty() {
-            return Ok(());
-        }
-        Err(Error::conflict("the tables changed while their replicas were moved"))
-    }
-
-    /// Wait until no load into these is open or waits to become visible.
-    async fn settled(&self, tables: &BTreeSet<TableId>) -> Result<()> {
-        let meta = &self.loads.shared.meta;
-        let mut applied = meta.applied();
-        loop {
-            applied.borrow_and_update();
-            let open = meta.view(|state| {
-                let mut open = state.transactions.values().filter(|transaction| !transaction.state.is_over());
-                open.any(|transaction| tables.contains(&transaction.table))
-            });
-            if !open {
-                return Ok(());
-            }
-            applied.changed().await.map_err(|_| Error::unavailable("this frontend stops"))?;
-        }
-    }
-
-    /// Copy, and put what was copied in force; what could not be copied, and why.
-    async fn copy_and_swap(&mut self, moves: Vec<Move>) -> Result<BTreeMap<TabletId, Error>> {
-        let failed = self.copy(&moves).await;
-        let copied = moves.into_iter().map(|found| found.swap).filter(|swap| !failed.contains_key(&swap.tablet));
-        let swaps: Vec<ReplicaSwap> = copied.collect();
-        if !swaps.is_empty() && (failed.is_empty() || !self.together) {
-            let change = DrainChange::Swap { swaps, together: self.together };
-            self.loads.shared.meta.propose(Command::Drain(change)).await?;
-        }
-        Ok(failed)
-    }
-
-    async fn copy(&mut self, moves: &[Move]) -> BTreeMap<TabletId, Error> {
-        let copies = futures::future::join_all(moves.iter().map(|found| self.copy_one(found))).await;
-        let mut failed = BTreeMap::new();
-        for (found, result) in moves.iter().zip(copies) {
-            if let Err(error) = result {
-                self.faulty.insert(found.swap.to);
-                failed.insert(found.swap.tablet, error);
-            }
-        }
-        failed
-    }
-
-    async fn copy_one(&self, found: &Move) -> Result<()> {
-        let swap = &found.swap;
-        // An empty tablet is nowhere.
-        let Some(source) = found.sources.first() else { return Ok(()) };
-        let shared = &self.loads.shared;
-        let address = |state: &State, backend: &BackendId| state.backends.get(backend).map(|known| known.address());
-        let sources =
-            shared.meta.view(|state| found.sources.iter().filter_map(|backend| address(state, backend)).collect());
-        let work = Work::Clone(v1::CloneTablet {
-            tablet_id: swap.tablet.0,
-            table_id: swap.table.0,
-            partition_id: swap.partition.0,
-            version: swap.version,
-            sources,
-        });
-        // An id of its own each time: the same replica may be copied again.
-        let id = format!("clone/{}/{}", swap.tablet, shared.backends.unique());
-        let copy = tokio::time::timeout(COPY_WITHIN, shared.backends.run(swap.to, id, work));
-        match self.slots.run((swap.to, *source), copy).await {
-            Ok(done) => done.map(|_| ()),
-            Err(_) => Err(Error::timeout(format!("not copied within {} s", COPY_WITHIN.as_secs()))),
-        }
-    }
-
-    /// Of these, what is still to be moved, as it is now; without what `failed`. What vanished, moved, or has to stay
-    /// because of CANCEL, is not.
-    fn outdated(&self, wanted: &[ReplicaSwap], failed: &BTreeMap<TabletId, Error>) -> Vec<Move> {
-        let shared = &self.loads.shared;
-        shared.meta.view(|state| {
-            let wanted: HashMap<TabletId, &ReplicaSwap> = wanted
-                .iter()
-                .filter(|swap| !failed.contains_key(&swap.tablet))
-                .map(|swap| (swap.tablet, swap))
-                .collect();
-            shared.backends.look(|replica| still_to_move(state, replica, &wanted))
-        })
-    }
-}
-
-/// See [`Mover::outdated`].
-fn still_to_move(
-    state: &State,
-    look: &dyn Fn(TabletId, BackendId) -> Replica,
-    wanted: &HashMap<TabletId, &ReplicaSwap>,
-) -> Vec<Move> {
-    let mut moves = Vec::new();
-    for lot in state.lots() {
-        for tablet in &lot.partition.tablets {
-            let Some(swap) = wanted.get(&tablet.id) else { continue };
-            let leaves = state.backends.get(&swap.from).is_some_and(|backend| backend.decommissioned);
-            if !leaves || !tablet.replicas.contains(&swap.from) || tablet.replicas.contains(&swap.to) {
-                continue;
-            }
-            let version = lot.partition.visible_version;
-            // Without a source in reach the copy fails and says so.
-            let sources = plan::sources(look, tablet, version).unwrap_or_else(|| vec![swap.from]);
-            moves.push(Move { swap: ReplicaSwap { version, ..**swap }, sources });
-        }
-    }
-    moves
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::tests::{begin, finish, loads};
+    use crate::load::tests::loads;
     use crate::raft::Meta;
+    use coffer_proto::ids::TableId;
+    use coffer_stdx::Error;
 
     async fn decommission(meta: &Meta, on: bool) -> BackendId {
         let backend = meta.view(|state| *state.backends.keys().next().unwrap());
         meta.propose(Command::Drain(DrainChange::Decommission { backends: vec![backend], on })).await.unwrap();
         backend
-    }
-
-    /// A fourth backend, and the moves of the empty table onto it.
-    async fn moves(meta: &Meta, from: BackendId) -> Vec<Move> {
-        meta.propose(Command::AddBackends { addresses: vec![("c".to_owned(), 1)], now_ms: 0 }).await.unwrap();
-        meta.view(|state| {
-            let to = *state.backends.keys().next_back().unwrap();
-            let plan = plan::plan(state, &|_, _| Replica::Unknown, &BTreeSet::from([to]), |_| false);
-            let moves = plan.rounds.into_iter().flat_map(|round| round.moves).collect::<Vec<_>>();
-            assert!(moves.iter().all(|found| found.swap.from == from && found.sources.is_empty()));
-            moves
-        })
-    }
-
-    fn mover(loads: &Loads) -> Mover {
-        Mover {
-            loads: loads.clone(),
-            slots: Arc::default(),
-            together: false,
-            hold_within: HOLD_WITHIN,
-            faulty: BTreeSet::new(),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_round_waits_for_open_loads_and_new_ones_wait_for_it() {
-        let (loads, meta) = loads(1).await;
-        let backend = decommission(&meta, true).await;
-        let moves = moves(&meta, backend).await;
-        let plan = loads.begin(&begin("open")).await.unwrap();
-        let round = tokio::spawn({
-            let (mut mover, moves) = (mover(&loads), moves.clone());
-            async move { mover.run(moves).await }
-        });
-        while !loads.shared.holds.holds_any() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(meta.view(|state| state.leftovers(backend).replicas), 2, "a load is open");
-        let later = tokio::spawn({
-            let loads = loads.clone();
-            async move { loads.begin(&begin("later")).await }
-        });
-        loads.abort(coffer_proto::ids::TransactionId(plan.transaction_id), "enough").await.unwrap();
-        round.await.unwrap().unwrap();
-        assert_eq!(meta.view(|state| state.leftovers(backend).replicas), 0);
-        let later = later.await.unwrap().unwrap();
-        assert!(
-            later.tablets.iter().all(|tablet| !tablet.backend_ids.contains(&backend.0)),
-            "it goes to the new places"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_load_that_stays_open_is_not_waited_for_for_ever_and_cancel_ends_a_round() {
-        let (loads, meta) = loads(1).await;
-        let backend = decommission(&meta, true).await;
-        let moves = moves(&meta, backend).await;
-        let open = loads.begin(&begin("open")).await.unwrap();
-        let mut hasty = Mover { hold_within: Duration::from_millis(1), ..mover(&loads) };
-        let error = hasty.run(moves.clone()).await.unwrap_err();
-        assert_eq!(error.kind(), coffer_stdx::ErrorKind::Timeout, "{error}");
-        assert!(!loads.shared.holds.holds_any());
-        decommission(&meta, false).await;
-        mover(&loads).run(moves.clone()).await.unwrap();
-        assert_eq!(meta.view(|state| state.leftovers(backend).replicas), 2, "it stays");
-        decommission(&meta, true).await;
-        assert_eq!(loads.finish(&finish(&open, 3)).await, Ok(false));
-        let id = coffer_proto::ids::TransactionId(open.transaction_id);
-        meta.propose(Command::MakeVisible { transaction: id, now_ms: 1 }).await.unwrap();
-        // The tablets have rows now, and no backend is there to copy them.
-        let mut mover = mover(&loads);
-        let error = mover.run(moves).await.unwrap_err();
-        assert_eq!(error.kind(), coffer_stdx::ErrorKind::Unavailable, "{error}");
-        assert_eq!(meta.view(|state| state.leftovers(backend).replicas), 2);
-        assert_eq!(mover.faulty.len(), 1);
     }
 
     #[tokio::test]

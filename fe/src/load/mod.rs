@@ -47,7 +47,7 @@ use coffer_stdx::{Error, ErrorKind, Result};
 use holds::Holds;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -87,9 +87,11 @@ struct Shared {
     turn: AtomicUsize,
     /// Tables into which no load begins just now.
     holds: Holds,
+    /// How often lost replicas may have been exchanged: loads that wait to become visible wait for others then.
+    moved: AtomicU64,
 }
 
-/// Start the publisher and the drain of leaving backends; ends with `shutdown`.
+/// Start the publisher and the drain of leaving and lost backends; ends with `shutdown`.
 pub fn start(
     meta: Meta,
     backends: Backends,
@@ -112,9 +114,8 @@ impl Loads {
         shutdown: Shutdown,
     ) -> Loads {
         let turn = AtomicUsize::new(0);
-        Loads {
-            shared: Arc::new(Shared { meta, backends, config, login, audit, shutdown, turn, holds: Holds::default() }),
-        }
+        let (holds, moved) = (Holds::default(), AtomicU64::new(0));
+        Loads { shared: Arc::new(Shared { meta, backends, config, login, audit, shutdown, turn, holds, moved }) }
     }
 
     /// The replicated state.

@@ -25,6 +25,7 @@ use coffer_stdx::time::now_ms;
 use coffer_stdx::{Error, ErrorKind, Result};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
@@ -103,6 +104,8 @@ struct Publisher {
     registered: HashMap<BackendId, u64>,
     repairs: Repairs,
     ticks: u64,
+    /// How often lost replicas were exchanged when it was last looked.
+    moved: u64,
 }
 
 impl Publisher {
@@ -117,6 +120,7 @@ impl Publisher {
             registered: HashMap::new(),
             repairs: Repairs::default(),
             ticks: 0,
+            moved: 0,
         }
     }
 
@@ -153,6 +157,11 @@ impl Publisher {
 
     /// Take up what was committed, drop what is over.
     fn look(&mut self) {
+        let moved = self.loads.shared.moved.load(Ordering::Relaxed);
+        if moved != std::mem::replace(&mut self.moved, moved) {
+            // Other backends hold the replicas now: all that waits is begun again, which repeats what was done.
+            self.tracker = Tracker::default();
+        }
         let tracker = &mut self.tracker;
         let new = self.loads.shared.meta.view(|state| {
             for id in tracker.ids() {
@@ -187,7 +196,8 @@ impl Publisher {
             return;
         }
         let lane = self.lanes.entry((publication.table, backend)).or_default();
-        if lane.queue.iter().any(|queued| queued.id == publication.id) {
+        if let Some(queued) = lane.queue.iter_mut().find(|queued| queued.id == publication.id) {
+            *queued = Arc::clone(publication);
             return;
         }
         if lane.queue.len() >= MAX_LANE {

@@ -1,4 +1,4 @@
-//! How a backend leaves: what changes on the way, and what still refers to it. Pure.
+//! How a backend leaves, or is replaced: what changes on the way, and what still refers to it. Pure.
 //!
 //! The backend is marked, its replicas are copied to others and exchanged in the catalog one by one, and it goes when
 //! nothing refers to it. Each of these is a change of its own, so that whoever leads next goes on from what the log says.
@@ -44,12 +44,15 @@ pub struct ReplicaSwap {
     pub partition: PartitionId,
     /// Of this tablet.
     pub tablet: TabletId,
-    /// The visible version that was copied.
+    /// The version that was copied: the visible one, or that of the last commit when the replica is lost.
     pub version: u64,
     /// Who holds the replica.
     pub from: BackendId,
     /// Who holds the copy.
     pub to: BackendId,
+    /// The replica is lost: its backend was dropped, or the leader has waited for it long enough.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// A partition, dropped or not.

@@ -1,6 +1,7 @@
 //! SHOW and DESC: everything but repositories, jobs and snapshots, which their own files show.
 
 mod frontends;
+mod health;
 mod more;
 mod nodes;
 mod proc;

@@ -1,5 +1,6 @@
 //! SHOW PROC: the virtual directory that operators of the classic system look into.
 
+use super::health;
 use crate::backends::Backends;
 use crate::catalog::database::Database;
 use crate::catalog::table::{FIRST_VERSION, Table};
@@ -13,7 +14,7 @@ use coffer_proto::ids::{DbId, PartitionId, TableId};
 use std::collections::BTreeMap;
 
 /// The top of the tree.
-const TOP: [&str; 6] = ["backends", "brokers", "colocation_group", "dbs", "frontends", "statistic"];
+const TOP: [&str; 7] = ["backends", "brokers", "cluster_health", "colocation_group", "dbs", "frontends", "statistic"];
 
 /// What lies at a path.
 pub(super) fn show(state: &State, backends: &Backends, path: &str) -> Result<RowSet> {
@@ -35,6 +36,8 @@ pub(super) fn show(state: &State, backends: &Backends, path: &str) -> Result<Row
             }
         }
         ["statistic"] => Ok(statistic(state, backends)),
+        ["cluster_health"] => Ok(names("name", &["tablet_health"])),
+        ["cluster_health", "tablet_health"] => Ok(health::tablets(state, backends)),
         ["colocation_group"] => Ok(groups(state)),
         _ => Err(wrong()),
     }
@@ -259,6 +262,8 @@ mod tests {
         }
         let statistic = at("/statistic/").unwrap();
         assert_eq!(statistic.rows.last().unwrap()[5].as_deref(), Some("7"));
+        assert_eq!(at("/cluster_health").unwrap().rows.len(), 1);
+        assert_eq!(at("/cluster_health/tablet_health").unwrap().rows.len(), 3);
         assert!(at("/colocation_group").unwrap().rows.is_empty());
         for wrong in ["/x", "/dbs/1", "/dbs/x", &format!("/dbs/{}/1", db.id), &format!("{path}/x")] {
             assert!(at(wrong).unwrap_err().message().contains("doesn't exist"), "{wrong}");

@@ -163,20 +163,28 @@ pub(super) fn replica_status(
     for partition in chosen_partitions(table, partitions)? {
         for tablet in &partition.tablets {
             for backend in &tablet.replicas {
-                set.push(status_row(backends, partition, tablet, *backend));
+                let known = state.backends.contains_key(backend);
+                set.push(status_row((backends, known), partition, tablet, *backend));
             }
         }
     }
     filter::apply(set, wanted)
 }
 
-fn status_row(backends: &Backends, partition: &Partition, tablet: &Tablet, backend: BackendId) -> [String; 12] {
+fn status_row(
+    (backends, known): (&Backends, bool),
+    partition: &Partition,
+    tablet: &Tablet,
+    backend: BackendId,
+) -> [String; 12] {
     let stat = backends.tablet_stat(tablet.id, backend);
     let version = stat.as_ref().map_or(FIRST_VERSION, |stat| stat.version);
     let bad = stat.as_ref().is_some_and(|stat| stat.bad);
     let found = backends.look(|replica| replica(tablet.id, backend));
     let behind = version < partition.visible_version;
     let status = match found {
+        // Its backend was dropped: another one is to take its place.
+        _ if !known => "MISSING",
         _ if !backends.alive(backend) => "DEAD",
         Replica::Bad => "BAD",
         Replica::Missing if partition.visible_version > FIRST_VERSION => "MISSING",

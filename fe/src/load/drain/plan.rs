@@ -1,4 +1,4 @@
-//! Which replicas of leaving backends go where, and from where they are copied. Pure.
+//! Which replicas of leaving or lost backends go where, and from where they are copied. Pure.
 //!
 //! The moves of one table make a round. A bucket of a colocation group is a round of its own: its tablets, of all
 //! partitions and tables of the group, get the same new backend in one step, so that the group stays together.
@@ -55,9 +55,15 @@ pub(super) struct Plan {
 /// A tablet of a bucket.
 type Member<'a> = (Lot<'a>, &'a Tablet);
 
-/// Plan moves off all leaving backends, onto `targets`. What `busy` says is left alone.
-pub(super) fn plan(state: &State, look: Look<'_>, targets: &BTreeSet<BackendId>, busy: impl Fn(&Key) -> bool) -> Plan {
-    let mut planner = Planner::new(state, look, targets);
+/// Plan moves off all leaving backends, off those of the `dead`, and off those that are not in the catalog any more, onto
+/// `targets`. What `busy` says is left alone.
+pub(super) fn plan(
+    state: &State,
+    look: Look<'_>,
+    (targets, dead): (&BTreeSet<BackendId>, &BTreeSet<BackendId>),
+    busy: impl Fn(&Key) -> bool,
+) -> Plan {
+    let mut planner = Planner::new(state, look, (targets, dead));
     let mut plan = Plan::default();
     let mut rounds: BTreeMap<Key, Round> = BTreeMap::new();
     let mut groups: BTreeMap<(DbId, &str, usize), Vec<Member<'_>>> = BTreeMap::new();
@@ -89,18 +95,27 @@ pub(super) fn plan(state: &State, look: Look<'_>, targets: &BTreeSet<BackendId>,
     plan
 }
 
-/// Healthy replicas of a tablet, the newest first; `None` when it takes one and there is none.
-pub(super) fn sources(look: Look<'_>, tablet: &Tablet, version: u64) -> Option<Vec<BackendId>> {
+/// Healthy replicas of a tablet, the newest first; `None` when it takes one and there is none. Where the catalog knows of none,
+/// one that another of the `known` backends has kept is as good.
+pub(super) fn sources(
+    look: Look<'_>,
+    tablet: &Tablet,
+    version: u64,
+    known: impl Iterator<Item = BackendId>,
+) -> Option<Vec<BackendId>> {
     if version <= FIRST_VERSION {
         return Some(Vec::new());
     }
-    let healthy = tablet.replicas.iter().filter_map(|backend| match look(tablet.id, *backend) {
-        Replica::At(there) if there >= version => Some((there, *backend)),
+    let healthy = |backend: BackendId| match look(tablet.id, backend) {
+        Replica::At(there) if there >= version => Some((there, backend)),
         _ => None,
-    });
-    let mut healthy: Vec<(u64, BackendId)> = healthy.collect();
-    healthy.sort_unstable_by(|a, b| b.cmp(a));
-    (!healthy.is_empty()).then(|| healthy.into_iter().map(|(_, backend)| backend).collect())
+    };
+    let mut found: Vec<(u64, BackendId)> = tablet.replicas.iter().copied().filter_map(healthy).collect();
+    if found.is_empty() {
+        found = known.filter_map(healthy).collect();
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    (!found.is_empty()).then(|| found.into_iter().map(|(_, backend)| backend).collect())
 }
 
 enum Bucket {
@@ -112,22 +127,40 @@ enum Bucket {
 
 struct Planner<'a> {
     look: Look<'a>,
+    /// To leave, or dead for too long.
     leaving: BTreeSet<BackendId>,
+    dead: &'a BTreeSet<BackendId>,
     /// Replicas that each target has or gets; leaving backends are none.
     load: BTreeMap<BackendId, usize>,
     hosts: HashMap<BackendId, &'a str>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(state: &'a State, look: Look<'a>, targets: &BTreeSet<BackendId>) -> Planner<'a> {
+    fn new(
+        state: &'a State,
+        look: Look<'a>,
+        (targets, dead): (&BTreeSet<BackendId>, &'a BTreeSet<BackendId>),
+    ) -> Planner<'a> {
         let leaving = state.backends.values().filter(|backend| backend.decommissioned).map(|backend| backend.id);
+        let leaving = leaving.chain(dead.iter().copied());
         let hosts = state.backends.values().map(|backend| (backend.id, backend.host.as_str())).collect();
         let leaving: BTreeSet<BackendId> = leaving.collect();
         let mut load: BTreeMap<BackendId, usize> = targets.difference(&leaving).map(|backend| (*backend, 0)).collect();
         for replica in state.lots().flat_map(|lot| &lot.partition.tablets).flat_map(|tablet| &tablet.replicas) {
             load.entry(*replica).and_modify(|count| *count += 1);
         }
-        Planner { look, leaving, load, hosts }
+        Planner { look, leaving, dead, load, hosts }
+    }
+
+    /// Whether nothing of a backend can be counted on.
+    fn is_lost(&self, backend: BackendId) -> bool {
+        self.dead.contains(&backend) || !self.hosts.contains_key(&backend)
+    }
+
+    /// The first of these from which a replica has to go; what is lost before what leaves.
+    fn first_to_go(&self, replicas: impl Iterator<Item = BackendId> + Clone) -> Option<BackendId> {
+        let lost = replicas.clone().find(|backend| self.is_lost(*backend));
+        lost.or_else(|| replicas.clone().find(|backend| self.leaving.contains(backend)))
     }
 
     /// The target that suits replicas which stay on `kept`: none of them, on another host than they when possible, with the
@@ -141,7 +174,7 @@ impl<'a> Planner<'a> {
 
     /// A tablet that goes by itself; of its replicas one at a time.
     fn one(&mut self, (lot, tablet): Member<'_>, rounds: &mut BTreeMap<Key, Round>, plan: &mut Plan) {
-        let Some(from) = tablet.replicas.iter().copied().find(|backend| self.leaving.contains(backend)) else { return };
+        let Some(from) = self.first_to_go(tablet.replicas.iter().copied()) else { return };
         let key = Key::Table(lot.table);
         if rounds.get(&key).is_some_and(|round| round.moves.len() >= ROUND_MOVES) {
             return;
@@ -161,19 +194,20 @@ impl<'a> Planner<'a> {
 
     /// A move, counted, if there is something to copy from.
     fn moved(&mut self, (lot, tablet): Member<'_>, from: BackendId, to: BackendId) -> Option<Move> {
-        let version = lot.partition.visible_version;
-        let sources = sources(self.look, tablet, version)?;
+        let lost = self.is_lost(from);
+        // What is committed may wait for the lost one to become visible.
+        let version = if lost { lot.partition.committed_version } else { lot.partition.visible_version };
+        let sources = sources(self.look, tablet, version, self.hosts.keys().copied())?;
         *self.load.entry(to).or_default() += 1;
-        let swap = ReplicaSwap { table: lot.table, partition: lot.partition.id, tablet: tablet.id, version, from, to };
+        let (table, partition) = (lot.table, lot.partition.id);
+        let swap = ReplicaSwap { table, partition, tablet: tablet.id, version, from, to, lost };
         Some(Move { swap, sources })
     }
 
     /// The tablets of one bucket of a group.
     fn bucket(&mut self, members: &[Member<'_>], plan: &mut Plan) -> Bucket {
-        let mut replicas = members.iter().flat_map(|(_, tablet)| &tablet.replicas).copied();
-        let Some(from) = replicas.find(|backend| self.leaving.contains(backend)) else {
-            return Bucket::Moves(Vec::new());
-        };
+        let replicas = members.iter().flat_map(|(_, tablet)| &tablet.replicas).copied();
+        let Some(from) = self.first_to_go(replicas) else { return Bucket::Moves(Vec::new()) };
         let (going, gone): (Vec<Member<'_>>, Vec<Member<'_>>) =
             members.iter().copied().partition(|(_, tablet)| tablet.replicas.contains(&from));
         let Some((_, first)) = going.first() else { return Bucket::Moves(Vec::new()) };
@@ -189,7 +223,7 @@ impl<'a> Planner<'a> {
             return Bucket::Apart;
         }
         let target = match forced {
-            Some(to) if kept.contains(&to) || self.leaving.contains(&to) => return Bucket::Apart,
+            Some(to) if kept.contains(&to) || self.leaving.contains(&to) || self.is_lost(to) => return Bucket::Apart,
             Some(to) => Some(to).filter(|to| self.load.contains_key(to)),
             None => self.target(&kept),
         };
@@ -250,7 +284,7 @@ mod tests {
     }
 
     fn planned(state: &State, targets: &BTreeSet<BackendId>) -> Plan {
-        plan(state, &healthy, targets, |_| false)
+        plan(state, &healthy, (targets, &BTreeSet::new()), |_| false)
     }
 
     fn targets(plan: &Plan) -> Vec<(u64, u64)> {
@@ -280,9 +314,9 @@ mod tests {
         let found = planned(&state, &ids([2]));
         assert!(found.rounds.is_empty() && found.homeless == BTreeSet::from([TabletId(10)]));
         let behind = |_: TabletId, _: BackendId| Replica::At(4);
-        let found = plan(&state, &behind, &ids([2, 4]), |_| false);
+        let found = plan(&state, &behind, (&ids([2, 4]), &BTreeSet::new()), |_| false);
         assert!(found.rounds.is_empty() && found.sourceless == BTreeSet::from([TabletId(10)]));
-        let found = plan(&state, &healthy, &ids([2, 4]), |key| *key == Key::Table(sample::TABLE));
+        let found = plan(&state, &healthy, (&ids([2, 4]), &BTreeSet::new()), |key| *key == Key::Table(sample::TABLE));
         assert_eq!(found, Plan::default(), "under way");
         let mut stays = state;
         stays.backends.values_mut().for_each(|backend| backend.decommissioned = false);
@@ -293,7 +327,7 @@ mod tests {
     fn an_empty_tablet_needs_no_source_and_a_round_is_bounded() {
         let tablets: Vec<u64> = (10..110).collect();
         let state = state(sample::table(&[(1, &tablets)], &[1]));
-        let found = plan(&state, &|_, _| Replica::Missing, &ids([2, 3, 4]), |_| false);
+        let found = plan(&state, &|_, _| Replica::Missing, (&ids([2, 3, 4]), &BTreeSet::new()), |_| false);
         assert_eq!(found.rounds[0].moves.len(), ROUND_MOVES);
         assert!(found.rounds[0].moves.iter().all(|found| found.sources.is_empty() && found.swap.version == 1));
     }
@@ -305,6 +339,38 @@ mod tests {
         let found = planned(&state, &ids([3, 4]));
         assert_eq!(found.rounds[0].moves.len(), 1);
         assert_eq!(found.rounds[0].moves[0].swap.from, BackendId(1));
+    }
+
+    #[test]
+    fn what_is_lost_is_made_anew_from_what_is_committed() {
+        let mut table = at_version(sample::table(&[(1, &[10])], &[9, 1, 2]), 5);
+        table.partitions.values_mut().for_each(|partition| partition.committed_version = 6);
+        let state = state(table);
+        let at = |healthy: &'static [u64]| {
+            move |_: TabletId, backend: BackendId| match healthy.contains(&backend.0) {
+                true => Replica::At(6),
+                false => Replica::Unknown,
+            }
+        };
+        let moved = |look: Look<'_>, dead: &BTreeSet<BackendId>| plan(&state, look, (&ids([3, 4]), dead), |_| false);
+        let found = moved(&at(&[2]), &BTreeSet::new());
+        let first = &found.rounds[0].moves[0];
+        assert_eq!((first.swap.from.0, first.swap.to.0, first.swap.version, first.swap.lost), (9, 4, 6, true));
+        assert_eq!(first.sources, [BackendId(2)], "9 is not in the catalog; 1 only leaves");
+        let found = moved(&at(&[3]), &BTreeSet::new());
+        assert_eq!(found.rounds[0].moves[0].sources, [BackendId(3)], "it has kept what nobody else has");
+        assert_eq!(moved(&at(&[]), &BTreeSet::new()).sourceless, BTreeSet::from([TabletId(10)]));
+        let mut dead = state.clone();
+        for partition in dead.databases.values_mut().flat_map(|db| db.tables.values_mut()) {
+            partition
+                .partitions
+                .values_mut()
+                .for_each(|part| part.tablets[0].replicas = vec![BackendId(2), BackendId(3)]);
+        }
+        let found = plan(&dead, &at(&[3]), (&ids([4]), &ids([2])), |_| false);
+        let first = &found.rounds[0].moves[0];
+        assert_eq!((first.swap.from.0, first.swap.to.0, first.swap.lost), (2, 4, true));
+        assert_eq!(plan(&dead, &at(&[3]), (&ids([4]), &BTreeSet::new()), |_| false), Plan::default(), "not for long");
     }
 
     #[test]
@@ -335,7 +401,7 @@ mod tests {
         assert_eq!(found.rounds[0].key, Key::Bucket(sample::DB, "g".to_owned(), 0));
         assert_eq!(targets(&found), [(10, 4), (20, 4), (11, 4), (21, 4)]);
         let bad = |tablet: TabletId, _: BackendId| if tablet.0 == 20 { Replica::Bad } else { Replica::At(5) };
-        let found = plan(&state(grouped()), &bad, &ids([2, 3, 4]), |_| false);
+        let found = plan(&state(grouped()), &bad, (&ids([2, 3, 4]), &BTreeSet::new()), |_| false);
         assert_eq!(targets(&found), [(11, 4), (21, 4)], "or not at all");
         assert_eq!(found.sourceless, BTreeSet::from([TabletId(20)]));
     }

@@ -1,9 +1,10 @@
-//! Replicas leave backends that are to leave.
+//! Replicas leave backends that are to leave, or that are lost.
 //!
 //! A copy is exchanged for a replica only when nothing was loaded since it was made: the partition's visible version is the
 //! copied one, nothing committed waits to become visible, and no load into the table is open, since its rows are on their
 //! way to the old places. So every row that was acknowledged is in the copy, and none is acknowledged for a place that
-//! is gone. What does not fit is passed over, and whoever leads sees it and copies again.
+//! is gone. What does not fit is passed over, and whoever leads sees it and copies again. A load that is committed may wait
+//! for a lost replica to become visible; then the copy has the committed version, and makes it visible.
 
 use crate::catalog::bin::Dropped;
 use crate::catalog::table::Partition;
@@ -43,13 +44,12 @@ fn unknown_backend(backend: BackendId) -> Error {
 }
 
 fn swap(state: &mut State, swaps: &[ReplicaSwap], together: bool) -> Result<Outcome> {
-    let open = state.transactions.values().filter(|transaction| !transaction.state.is_over());
-    let open: BTreeSet<TableId> = open.map(|transaction| transaction.table).collect();
-    if together && !swaps.iter().all(|swap| fits(state, swap, &open).is_some()) {
+    let busy = Busy::of(state);
+    if together && !swaps.iter().all(|swap| fits(state, swap, &busy).is_some()) {
         return Ok(Outcome::Done);
     }
     for swap in swaps {
-        let Some(place) = fits(state, swap, &open) else { continue };
+        let Some(place) = fits(state, swap, &busy) else { continue };
         let Some(partition) = partition_mut(state, place, swap) else { continue };
         let tablet = partition.tablets.iter_mut().find(|tablet| tablet.id == swap.tablet);
         for replica in tablet.into_iter().flat_map(|tablet| &mut tablet.replicas) {
@@ -61,6 +61,27 @@ fn swap(state: &mut State, swaps: &[ReplicaSwap], together: bool) -> Result<Outc
     Ok(Outcome::Done)
 }
 
+/// Tables into which something is loaded.
+struct Busy {
+    /// Rows may be on their way.
+    open: BTreeSet<TableId>,
+    /// Those, and what is committed and not visible.
+    unsettled: BTreeSet<TableId>,
+}
+
+impl Busy {
+    fn of(state: &State) -> Busy {
+        let mut busy = Busy { open: BTreeSet::new(), unsettled: BTreeSet::new() };
+        for transaction in state.transactions.values().filter(|transaction| !transaction.state.is_over()) {
+            busy.unsettled.insert(transaction.table);
+            if transaction.state.is_open() {
+                busy.open.insert(transaction.table);
+            }
+        }
+        busy
+    }
+}
+
 /// Where a partition is.
 #[derive(Debug, Clone, Copy)]
 enum Place {
@@ -69,15 +90,17 @@ enum Place {
 }
 
 /// Where the replica is, if the copy may take its place now.
-fn fits(state: &State, swap: &ReplicaSwap, open: &BTreeSet<TableId>) -> Option<Place> {
-    let leaves = state.backends.get(&swap.from)?.decommissioned;
+fn fits(state: &State, swap: &ReplicaSwap, busy: &Busy) -> Option<Place> {
+    let leaves = swap.lost || state.backends.get(&swap.from)?.decommissioned;
     let stays = !state.backends.get(&swap.to)?.decommissioned;
-    if !leaves || !stays || open.contains(&swap.table) {
+    let busy = if swap.lost { &busy.open } else { &busy.unsettled };
+    if !leaves || !stays || busy.contains(&swap.table) {
         return None;
     }
     let (place, partition) = find(state, swap)?;
     let tablet = partition.tablets.iter().find(|tablet| tablet.id == swap.tablet)?;
-    let current = partition.visible_version == swap.version && partition.committed_version == swap.version;
+    let settled = swap.lost || partition.visible_version == swap.version;
+    let current = settled && partition.committed_version == swap.version;
     let exchanges = tablet.replicas.contains(&swap.from) && !tablet.replicas.contains(&swap.to);
     (current && exchanges).then_some(place)
 }
@@ -148,6 +171,7 @@ mod tests {
             version,
             from,
             to,
+            lost: false,
         };
         tablets.map(swap).collect()
     }
@@ -232,6 +256,30 @@ mod tests {
         let newer = swaps(&sample, "p1", 2);
         swap_all(&mut sample, newer, true);
         assert_eq!(left(&sample), 0);
+    }
+
+    #[test]
+    fn a_copy_of_what_is_committed_replaces_what_is_lost() {
+        let mut sample = Sample::new();
+        let p1 = sample.partition("p1");
+        let lost = |version| -> Vec<ReplicaSwap> {
+            swaps(&sample, "p1", version).into_iter().map(|swap| ReplicaSwap { lost: true, ..swap }).collect()
+        };
+        let (first, second) = (lost(1), lost(2));
+        let transaction = sample.begin("l");
+        sample.ok(&Command::DropBackends { backends: vec![sample.backends[0]] });
+        swap_all(&mut sample, first.clone(), false);
+        assert_eq!(left(&sample), 2, "rows are on their way");
+        let (partitions, tablets) = (vec![p1], Vec::new());
+        sample.ok(&Command::CommitTransaction { transaction, partitions, rows: 1, tablets, now_ms: 11 });
+        swap_all(&mut sample, first, false);
+        assert_eq!(left(&sample), 2, "the copy is older than the commit");
+        let waiting: Vec<_> = second.iter().map(|swap| ReplicaSwap { lost: false, ..*swap }).collect();
+        swap_all(&mut sample, waiting, false);
+        assert_eq!(left(&sample), 2, "only what is lost is not waited for");
+        swap_all(&mut sample, second, true);
+        assert_eq!(left(&sample), 1);
+        assert_eq!(sample.table().partition("p1").unwrap().visible_version, 1);
     }
 
     #[test]
