@@ -73,6 +73,8 @@ pub struct Config {
     pub heartbeat_timeout_ms: u64,
     /// A load that has not committed after so long is aborted, seconds, unless it names its own timeout. Default 600.
     pub load_timeout_s: Live,
+    /// A load of two phases that was neither committed nor aborted after so long is aborted, seconds. Default 3600.
+    pub stream_load_default_precommit_timeout_second: Live,
     /// How long a committed load waits to become visible before it answers `Publish Timeout`, milliseconds.
     /// Default 30000.
     pub publish_timeout_ms: Live,
@@ -138,6 +140,7 @@ impl Default for Config {
             heartbeat_ms: 1_000,
             heartbeat_timeout_ms: 5_000,
             load_timeout_s: Live::new(600),
+            stream_load_default_precommit_timeout_second: Live::new(3_600),
             publish_timeout_ms: Live::new(30_000),
             label_keep_s: Live::new(3 * 86_400),
             job_timeout_s: Live::new(86_400),
@@ -170,6 +173,10 @@ impl Options for Config {
             ("load_timeout_s", Slot::Number(&self.load_timeout_s)),
             ("log.level", Slot::Text(&self.log.level)),
             ("publish_timeout_ms", Slot::Number(&self.publish_timeout_ms)),
+            (
+                "stream_load_default_precommit_timeout_second",
+                Slot::Number(&self.stream_load_default_precommit_timeout_second),
+            ),
             ("tablet_repair_delay_factor_second", Slot::Number(&self.tablet_repair_delay_factor_second)),
         ]
     }
@@ -222,6 +229,9 @@ impl Config {
         }
         if [&self.load_timeout_s, &self.label_keep_s, &self.job_timeout_s].iter().any(|seconds| seconds.get() == 0) {
             return wrong("load_timeout_s, label_keep_s, job_timeout_s", "must be at least 1");
+        }
+        if self.stream_load_default_precommit_timeout_second.get() == 0 {
+            return wrong("stream_load_default_precommit_timeout_second", "must be at least 1");
         }
         if self.dynamic_partition_check_interval_seconds.get() == 0 {
             return wrong("dynamic_partition_check_interval_seconds", "must be at least 1");

@@ -16,6 +16,27 @@ pub async fn get(node: &Node, path: &str) -> anyhow::Result<(StatusCode, String)
     Ok((reply.status(), reply.text().await?))
 }
 
+/// The second half of a two-phase load, at a frontend or backend as `user`; status and JSON answer.
+pub async fn end_load(
+    node: &Node,
+    path: &str,
+    user: &str,
+    headers: &[(&str, &str)],
+) -> anyhow::Result<(StatusCode, Value)> {
+    let client = client()?;
+    let put = |url: &str| {
+        let request = client.put(url).basic_auth(user, Some(""));
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send()
+    };
+    let mut reply = put(&format!("http://{}/api/{path}", node.http)).await?;
+    if reply.status() == StatusCode::TEMPORARY_REDIRECT {
+        let url = reply.headers().get("location").context("307 without Location")?.to_str()?.to_owned();
+        reply = put(&url).await.with_context(|| format!("PUT {url}"))?;
+    }
+    let (status, text) = (reply.status(), reply.text().await?);
+    Ok((status, serde_json::from_str(&text).with_context(|| format!("{path}: {status}: {text}"))?))
+}
+
 /// One stream load.
 #[derive(Debug, Clone)]
 pub struct StreamLoad {

@@ -47,10 +47,11 @@ pub struct Written {
 }
 
 impl Coordinator {
-    /// Begin a load as planned by the leading frontend.
-    pub fn new(deps: &LoadDeps, plan: v1::LoadPlan) -> Result<Coordinator> {
+    /// Begin a load as planned by the leading frontend; only into these partitions, if there are any.
+    pub fn new(deps: &LoadDeps, plan: v1::LoadPlan, partitions: &[String]) -> Result<Coordinator> {
         let schema: Schema = parse(&plan.schema, "schema")?;
-        let layout: Layout = parse(&plan.layout, "layout")?;
+        let mut layout: Layout = parse(&plan.layout, "layout")?;
+        restrict(&mut layout, partitions)?;
         let router = Router::new(&schema, &layout)?;
         let head = LoadHead {
             transaction_id: plan.transaction_id,
@@ -185,6 +186,17 @@ impl Coordinator {
     }
 }
 
+/// Leave only these partitions; none: all.
+fn restrict(layout: &mut Layout, partitions: &[String]) -> Result<()> {
+    let is = |name: &str| move |wanted: &&String| wanted.eq_ignore_ascii_case(name);
+    let known = |wanted: &String| layout.partitions.iter().any(|found| is(&found.name)(&wanted));
+    if let Some(unknown) = partitions.iter().find(|wanted| !known(wanted)) {
+        return Err(Error::invalid(format!("partitions: there is no partition '{unknown}'")));
+    }
+    layout.partitions.retain(|found| partitions.is_empty() || partitions.iter().any(|wanted| is(&found.name)(&wanted)));
+    Ok(())
+}
+
 fn check_majority(tablet: u64, replicas: usize, failed: &[(u64, Error)]) -> Result<()> {
     let needed = replicas / 2 + 1;
     let written = replicas - failed.len();
@@ -206,6 +218,23 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_is_kept_to_the_partitions_it_names() {
+        let named =
+            |name: &str| coffer_table::LayoutPartition { id: 1, name: name.to_owned(), range: None, tablets: vec![1] };
+        let all = Layout {
+            partition_columns: Vec::new(),
+            bucket_columns: Vec::new(),
+            partitions: vec![named("p1"), named("p2"), named("p3")],
+        };
+        let left = |wanted: &[&str]| {
+            let (mut layout, wanted) = (all.clone(), wanted.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+            restrict(&mut layout, &wanted).map(|()| layout.partitions.len())
+        };
+        assert_eq!((left(&[]), left(&["P2", "p3"])), (Ok(3), Ok(2)));
+        assert!(left(&["p2", "p4"]).unwrap_err().message().contains("no partition 'p4'"));
+    }
 
     #[test]
     fn a_majority_of_replicas_is_enough_and_necessary() {

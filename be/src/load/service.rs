@@ -59,7 +59,7 @@ impl TabletsService {
         };
         let (transaction, limit) = (plan.transaction_id, Duration::from_secs(u64::from(plan.timeout_s.max(1))));
         let ingest = async {
-            let mut coordinator = Coordinator::new(&self.deps, plan)?;
+            let mut coordinator = Coordinator::new(&self.deps, plan, &[])?;
             let schema = coordinator.schema().clone();
             let arrow = schema.arrow();
             while let Some(next) = message(stream.message().await)? {

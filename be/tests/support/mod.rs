@@ -356,6 +356,10 @@ impl frontend_server::Frontend for Frontend {
         Ok(Response::new(v1::FinishLoadReply { visible: self.publish(id, version).await }))
     }
 
+    async fn end_load(&self, _: Request<v1::EndLoadRequest>) -> Result<Response<v1::EndLoadReply>, Status> {
+        Err(Status::unimplemented("loads of two phases"))
+    }
+
     async fn abort_load(&self, request: Request<v1::AbortLoadRequest>) -> Result<Response<v1::AbortLoadReply>, Status> {
         let id = request.into_inner().transaction_id;
         let mut inner = self.state.inner.lock().unwrap();

@@ -25,6 +25,9 @@ pub struct Transaction {
     /// Transactions of one table are published in this order.
     #[serde(default)]
     pub sequence: u64,
+    /// When it was precommitted, milliseconds; 0: it was not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub precommitted_ms: u64,
     /// Tablets that got rows: publishing one where the rows are not must fail, not advance. Kept as long as the
     /// transaction, so that a replica that lost its disk is never made up of empty versions.
     #[serde(default)]
@@ -34,11 +37,22 @@ pub struct Transaction {
     pub delete: Option<Predicate>,
 }
 
-/// PREPARED -> COMMITTED -> VISIBLE, or PREPARED -> ABORTED.
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
+}
+
+/// PREPARED (-> PRECOMMITTED) -> COMMITTED -> VISIBLE, or PREPARED (-> PRECOMMITTED) -> ABORTED.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransactionState {
     /// Rows are being written.
     Prepared,
+    /// The rows are where a commit needs them, and the client is to say commit or abort.
+    Precommitted {
+        /// The partitions that got rows.
+        partitions: Vec<PartitionId>,
+        /// Rows loaded.
+        rows: u64,
+    },
     /// Decided: a majority of replicas of every tablet has the rows; backends are told to publish.
     Committed {
         /// The version each touched partition gets.
@@ -71,6 +85,7 @@ impl TransactionState {
     pub fn name(&self) -> &'static str {
         match self {
             TransactionState::Prepared => "PREPARE",
+            TransactionState::Precommitted { .. } => "PRECOMMITTED",
             TransactionState::Committed { .. } => "COMMITTED",
             TransactionState::Visible { .. } => "VISIBLE",
             TransactionState::Aborted { .. } => "ABORTED",
@@ -79,7 +94,7 @@ impl TransactionState {
 
     /// Whether its rows may still be on their way, or be given up.
     pub fn is_open(&self) -> bool {
-        matches!(self, TransactionState::Prepared)
+        matches!(self, TransactionState::Prepared | TransactionState::Precommitted { .. })
     }
 
     /// Whether nothing more will happen.

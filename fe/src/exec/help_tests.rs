@@ -213,6 +213,7 @@ fn topic_of_more(more: &ShowMore) -> &'static str {
         ShowMore::Data { .. } => "SHOW DATA",
         ShowMore::TableStatus { .. } => "SHOW TABLE STATUS",
         ShowMore::Proc(_) => "SHOW PROC",
+        ShowMore::Transactions { .. } => "SHOW TRANSACTION",
         ShowMore::ReplicaStatus { .. } | ShowMore::ReplicaDistribution { .. } => "ADMIN SHOW REPLICA",
     }
 }

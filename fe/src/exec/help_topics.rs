@@ -7,7 +7,7 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 89] = files![
+pub(super) static FILES: [&str; 90] = files![
     "admin-set-backend-config",
     "admin-set-broker-config",
     "admin-set-frontend-config",
@@ -91,6 +91,7 @@ pub(super) static FILES: [&str; 89] = files![
     "show-tables",
     "show-tablet",
     "show-tablets",
+    "show-transaction",
     "show-variables",
     "show-view",
     "show-warnings",

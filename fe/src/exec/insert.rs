@@ -233,7 +233,8 @@ async fn load(context: &Context, plan: v1::LoadPlan, rows: Rows, schema: &Schema
     let reply = tokio::time::timeout(limit, both)
         .await
         .map_err(|_| Error::timeout(format!("INSERT did not finish in {} s", limit.as_secs())))??;
-    Ok(v1::FinishLoadRequest { transaction_id, tablets: reply.tablets, rows: reply.rows, bytes: reply.bytes })
+    let (rows, bytes) = (reply.rows, reply.bytes);
+    Ok(v1::FinishLoadRequest { transaction_id, tablets: reply.tablets, rows, bytes, two_phase: false })
 }
 
 /// Send the plan, then all rows; answers how many. A receiver that is gone ends it early: the call has the reason.

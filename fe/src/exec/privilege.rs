@@ -96,6 +96,7 @@ fn need_of_more(more: &ShowMore) -> Need<'_> {
         ShowMore::Proc(_) => Need::Global(&[Admin, Node]),
         ShowMore::DynamicPartitions(database)
         | ShowMore::Views { database, .. }
+        | ShowMore::Transactions { database, .. }
         | ShowMore::TableStatus { database, .. } => Need::SeeDatabase(database.as_deref()),
         ShowMore::CreateView(name) | ShowMore::ViewsOf(name) => Need::SeeTable(name),
         ShowMore::Data { table, .. } => match table {

@@ -300,6 +300,7 @@ fn definitions_need_the_privilege_of_the_deed() {
     for (statement, number) in [
         ("SHOW DYNAMIC PARTITION TABLES FROM db", 1044),
         ("SHOW VIEWS FROM db", 1044),
+        ("SHOW TRANSACTION FROM db WHERE id = 7", 1044),
         ("SHOW TABLE STATUS FROM db", 1044),
         ("SHOW CREATE VIEW db.v", 1142),
         ("SHOW VIEW FROM db.t", 1142),

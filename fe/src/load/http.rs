@@ -1,5 +1,5 @@
 //! Stream load asks here first and is sent on to a backend: `PUT /api/{db}/{table}/_stream_load` answers 307 with the
-//! address of a living backend, in turn. The body is never read; a client that sends `Expect: 100-continue` never sends
+//! address of a living backend, in turn, and so do `_stream_load_2pc`, which ends loads of two phases. The body is never read; a client that sends `Expect: 100-continue` never sends
 //! it here.
 //!
 //! As in the classic system the credentials of the request are repeated in the address, because clients drop the
@@ -22,7 +22,41 @@ use std::net::SocketAddr;
 
 /// The routes, to be merged into the frontend's.
 pub fn routes(loads: Loads) -> Router {
-    Router::new().route("/api/{db}/{table}/_stream_load", put(redirect)).with_state(loads)
+    Router::new()
+        .route("/api/{db}/{table}/_stream_load", put(redirect))
+        .route("/api/{db}/_stream_load_2pc", put(redirect_end))
+        .route("/api/{db}/{table}/_stream_load_2pc", put(redirect_end))
+        .with_state(loads)
+}
+
+/// The second half of a two-phase load names a transaction; whether its table may be loaded into is looked at there.
+async fn redirect_end(
+    State(loads): State<Loads>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let Some((user, password)) = basic_credentials(&headers) else {
+        return unauthorized(&Error::denied("stream load needs a user and a password (HTTP Basic)"));
+    };
+    if let Err(error) = loads.newest().await {
+        return failed(StatusCode::OK, &error);
+    }
+    let host = host_of(&client.to_string());
+    if let Err(error) = loads.shared.login.check(&user, password.reveal(), &host).await {
+        return unauthorized(&error);
+    }
+    to_backend(&loads, (&user, &password), &uri).await
+}
+
+async fn to_backend(loads: &Loads, (user, password): (&str, &Secret), uri: &Uri) -> Response {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let backend = loads.next_backend(|backend| &backend.http).await;
+    let answer = backend.and_then(|backend| location(user, password, &backend.http, path));
+    match answer {
+        Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
+        Err(error) => failed(StatusCode::OK, &error),
+    }
 }
 
 async fn redirect(
@@ -45,13 +79,7 @@ async fn redirect(
         Err(error) if error.number() == number::TABLE_DENIED => return failed(StatusCode::FORBIDDEN, &error),
         Err(error) => return unauthorized(&error),
     }
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let backend = loads.next_backend(|backend| &backend.http).await;
-    let answer = backend.and_then(|backend| location(&user, &password, &backend.http, path));
-    match answer {
-        Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
-        Err(error) => failed(StatusCode::OK, &error),
-    }
+    to_backend(&loads, (&user, &password), &uri).await
 }
 
 fn location(user: &str, password: &Secret, backend: &str, path: &str) -> Result<HeaderValue> {

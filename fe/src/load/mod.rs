@@ -10,8 +10,11 @@
 //! are published or discarded, versions it missed are published in order. A replica that never got the rows of a load does
 //! not advance past it; it answers no reads of later versions until it is repaired ([`repair`]).
 //!
+//! A two-phase load stops after its first half: precommitted, its rows durable where a commit needs them, until the client
+//! says commit or abort ([`two_phase`]) or its time is over.
+//!
 //! Modules, bottom to top: `majority`, `label`, `elsewhere`, `holds` | `publication`, `repair` | this file | `delete`,
-//! `publisher`, `drain`, `service`, `http`.
+//! `two_phase`, `publisher`, `drain`, `service`, `http`.
 
 mod delete;
 mod drain;
@@ -26,6 +29,7 @@ mod repair;
 #[cfg(test)]
 mod sample;
 pub mod service;
+mod two_phase;
 
 use crate::account::{Privilege, Who};
 use crate::audit::Audit;
@@ -39,7 +43,7 @@ use crate::meta::command::{Command, Outcome};
 use crate::meta::state::State;
 use crate::raft::Meta;
 use crate::sql::ast::ObjectName;
-use coffer_proto::ids::{BackendId, DbId, TableId, TransactionId};
+use coffer_proto::ids::{BackendId, DbId, PartitionId, TableId, TabletId, TransactionId};
 use coffer_proto::v1;
 use coffer_stdx::shutdown::Shutdown;
 use coffer_stdx::time::now_ms;
@@ -172,10 +176,15 @@ impl Loads {
     }
 
     /// Commit when a majority of every touched tablet has its rows, then wait a while for the load to become visible.
-    /// False: it is committed and will become visible later. An error other than a transient one ends the transaction.
+    /// False: it is committed and will become visible later, or, of two phases, precommitted. An error other than a transient one ends the transaction.
     pub async fn finish(&self, request: &v1::FinishLoadRequest) -> Result<bool> {
         let id = TransactionId(request.transaction_id);
-        match self.commit(id, request).await {
+        let committed = match request.two_phase {
+            true => self.precommit(id, request).await,
+            false => self.commit(id, request).await,
+        };
+        match committed {
+            Ok(()) if request.two_phase => Ok(false),
             Ok(()) => self.visible(id).await,
             Err(error) if error.kind() == ErrorKind::Timeout || error.kind() == ErrorKind::NotLeader => Err(error),
             Err(error) => {
@@ -187,6 +196,14 @@ impl Loads {
     }
 
     async fn commit(&self, id: TransactionId, request: &v1::FinishLoadRequest) -> Result<()> {
+        let (partitions, tablets) = self.decide(id, request)?;
+        let rows = request.rows;
+        let command = Command::CommitTransaction { transaction: id, partitions, rows, tablets, now_ms: now_ms() };
+        self.shared.meta.propose(command).await.map(|_| ())
+    }
+
+    /// What a commit would say.
+    fn decide(&self, id: TransactionId, request: &v1::FinishLoadRequest) -> Result<(Vec<PartitionId>, Vec<TabletId>)> {
         let decided = self.shared.meta.view(|state| {
             let transaction = state.transactions.get(&id).ok_or_else(|| unknown(id))?;
             if transaction.state != TransactionState::Prepared {
@@ -198,13 +215,10 @@ impl Loads {
                 .ok_or_else(|| Error::conflict(format!("the table of transaction {id} was dropped during the load")))?;
             majority::decide(table, &request.tablets).map(Some)
         })?;
-        let (partitions, tablets) = match decided {
+        Ok(match decided {
             Some(verdict) => (verdict.partitions, verdict.tablets.into_iter().collect()),
             None => (Vec::new(), Vec::new()),
-        };
-        let rows = request.rows;
-        let command = Command::CommitTransaction { transaction: id, partitions, rows, tablets, now_ms: now_ms() };
-        self.shared.meta.propose(command).await.map(|_| ())
+        })
     }
 
     async fn visible(&self, id: TransactionId) -> Result<bool> {
@@ -219,7 +233,7 @@ impl Loads {
                     Some(TransactionState::Aborted { reason, .. }) => {
                         return Err(Error::conflict(format!("transaction {id} was aborted: {reason}")));
                     }
-                    Some(TransactionState::Prepared) => {
+                    Some(TransactionState::Prepared | TransactionState::Precommitted { .. }) => {
                         return Err(Error::bug(format!("transaction {id} is not committed")));
                     }
                     None => return Err(unknown(id)),

@@ -68,7 +68,7 @@ impl Publication {
 fn versions(transaction: &Transaction) -> Option<&[(PartitionId, u64)]> {
     match &transaction.state {
         TransactionState::Committed { versions, .. } | TransactionState::Visible { versions, .. } => Some(versions),
-        TransactionState::Prepared | TransactionState::Aborted { .. } => None,
+        TransactionState::Prepared | TransactionState::Precommitted { .. } | TransactionState::Aborted { .. } => None,
     }
 }
 

@@ -293,7 +293,7 @@ impl Publisher {
             let (mut publish, mut discard) = (Vec::new(), Vec::new());
             for id in staged {
                 match state.transactions.get(id).map(|found| &found.state) {
-                    Some(TransactionState::Prepared) => (),
+                    Some(TransactionState::Prepared | TransactionState::Precommitted { .. }) => (),
                     Some(TransactionState::Committed { .. } | TransactionState::Visible { .. }) => publish.push(*id),
                     Some(TransactionState::Aborted { .. }) | None => discard.push(*id),
                 }
@@ -335,7 +335,7 @@ impl Publisher {
     fn expire(&mut self) {
         let now_ms = now_ms();
         let late: Vec<TransactionId> = self.loads.shared.meta.view(|state| {
-            let open = state.transactions.values().filter(|found| found.state == TransactionState::Prepared);
+            let open = state.transactions.values().filter(|found| found.state.is_open());
             open.filter(|found| found.deadline_ms < now_ms).map(|found| found.id).collect()
         });
         for id in late {
@@ -355,7 +355,9 @@ impl Publisher {
         let before_ms = now_ms().saturating_sub(self.loads.shared.config.label_keep_s.get() * 1_000);
         let ended = |state: &TransactionState| match state {
             TransactionState::Visible { at_ms, .. } | TransactionState::Aborted { at_ms, .. } => *at_ms < before_ms,
-            TransactionState::Prepared | TransactionState::Committed { .. } => false,
+            TransactionState::Prepared | TransactionState::Precommitted { .. } | TransactionState::Committed { .. } => {
+                false
+            }
         };
         let any = self.loads.shared.meta.view(|state| state.transactions.values().any(|found| ended(&found.state)));
         if any {

@@ -62,6 +62,7 @@ pub(super) fn committed(id: u64, sequence: u64, versions: &[(u64, u64)]) -> Tran
         table: TABLE,
         begun_ms: 0,
         deadline_ms: 0,
+        precommitted_ms: 0,
         state: TransactionState::Committed { versions, rows: 1, at_ms: 0 },
         sequence,
         tablets: Vec::new(),

@@ -35,6 +35,19 @@ impl Service {
         self.loads.shared.audit.write(&record);
     }
 
+    /// The second half of a two-phase load, likewise.
+    fn note_end(&self, request: &v1::EndLoadRequest, host: &str, error: Option<&Error>) {
+        let deed = if request.commit { "COMMIT" } else { "ABORT" };
+        let which = match request.transaction_id {
+            0 => format!("LABEL {}", request.label),
+            id => format!("TRANSACTION {id}"),
+        };
+        let statement = format!("STREAM LOAD {deed} {which}");
+        let (user, database) = (request.user.as_str(), Some(request.database.as_str()));
+        let record = Record { kind: "load", user, host, database, statement: &statement, error, ..Record::default() };
+        self.loads.shared.audit.write(&record);
+    }
+
     #[allow(clippy::result_large_err, reason = "the trait's own error type")]
     fn elsewhere<T>(&self, request: &Request<T>) -> Result<Option<FrontendClient<Channel>>, Status> {
         leader(self.loads.meta(), request).map_err(|error| to_status(&error))
@@ -87,6 +100,24 @@ impl Frontend for Service {
         let visible = self.loads.finish(&request).await.map_err(|error| to_status(&error))?;
         tracing::info!(transaction = request.transaction_id, rows = request.rows, visible, "load committed");
         Ok(Response::new(v1::FinishLoadReply { visible }))
+    }
+
+    async fn end_load(&self, request: Request<v1::EndLoadRequest>) -> Result<Response<v1::EndLoadReply>, Status> {
+        if let Some(mut leader) = self.elsewhere(&request)? {
+            return leader.end_load(marked(request)).await;
+        }
+        self.loads.newest().await.map_err(|error| to_status(&error))?;
+        let request = request.into_inner();
+        let host = host_of(&request.client);
+        let login = self.loads.shared.login.check(&request.user, &request.password, &host).await;
+        let ended = match login {
+            Ok(who) => self.loads.end_precommitted(&who, &request).await,
+            Err(error) => Err(error),
+        };
+        self.note_end(&request, &host, ended.as_ref().err());
+        let id = ended.map_err(|error| to_status(&error))?;
+        tracing::info!(transaction = %id, commit = request.commit, client = request.client, "second half of a load");
+        Ok(Response::new(v1::EndLoadReply { transaction_id: id.0 }))
     }
 
     async fn abort_load(&self, request: Request<v1::AbortLoadRequest>) -> Result<Response<v1::AbortLoadReply>, Status> {

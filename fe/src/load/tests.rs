@@ -66,7 +66,13 @@ pub(super) fn finish(plan: &v1::LoadPlan, replicas: usize) -> FinishLoadRequest 
         bytes: 9,
         backend_ids: tablet.backend_ids[..replicas].to_vec(),
     };
-    FinishLoadRequest { transaction_id: plan.transaction_id, tablets: vec![written], rows: 3, bytes: 9 }
+    FinishLoadRequest {
+        transaction_id: plan.transaction_id,
+        tablets: vec![written],
+        rows: 3,
+        bytes: 9,
+        two_phase: false,
+    }
 }
 
 pub(super) fn state_of(meta: &Meta, plan: &v1::LoadPlan) -> &'static str {

@@ -78,6 +78,9 @@ fn change(state: &mut State, command: &Command) -> Result<Outcome> {
         Command::CommitTransaction { transaction, partitions, rows, tablets, now_ms } => {
             transaction::commit(state, *transaction, (partitions, tablets), (*rows, *now_ms))
         }
+        Command::PrecommitTransaction { transaction, partitions, rows, tablets, now_ms, deadline_ms } => {
+            transaction::precommit(state, *transaction, (partitions, tablets), *rows, (*now_ms, *deadline_ms))
+        }
         Command::CommitDelete { transaction, partitions, predicate, now_ms } => {
             transaction::commit_delete(state, *transaction, (partitions, predicate), *now_ms)
         }

@@ -128,6 +128,16 @@ pub enum Command {
         tablets: Vec<TabletId>,
         now_ms: u64,
     },
+    /// The first half of a commit: what the commit needs is kept, which then takes it from here. Repeated it changes nothing.
+    PrecommitTransaction {
+        transaction: TransactionId,
+        partitions: Vec<PartitionId>,
+        rows: u64,
+        tablets: Vec<TabletId>,
+        now_ms: u64,
+        /// Until when it must be committed.
+        deadline_ms: u64,
+    },
     /// A DELETE: each partition gets a version under which older rows that match are gone.
     CommitDelete {
         transaction: TransactionId,
@@ -222,7 +232,8 @@ impl Command {
                 Command::Define(Definition::CreateView(new)) => new.view.query.len(),
                 Command::Truncate { partitions, .. } => partitions.iter().map(|(_, placement)| placed(placement)).sum(),
                 Command::Drain(DrainChange::Swap { swaps, .. }) => 4 * PER_TABLET * swaps.len(),
-                Command::CommitTransaction { tablets, partitions, .. } => 16 * (tablets.len() + partitions.len()),
+                Command::CommitTransaction { tablets, partitions, .. }
+                | Command::PrecommitTransaction { tablets, partitions, .. } => 16 * (tablets.len() + partitions.len()),
                 // Whole plans of jobs: these go alone.
                 Command::CreateRestore(_) | Command::AdvanceBackup { .. } => crate::limits::GROUP_BYTES,
                 _ => 0,

@@ -92,6 +92,8 @@ pub enum ShowMore {
     Data { table: Option<ObjectName>, filter: RowFilter },
     /// SHOW TABLE STATUS [FROM db] [LIKE 'x' | WHERE ...].
     TableStatus { database: Option<String>, like: Option<String>, conditions: Vec<RowCondition> },
+    /// SHOW TRANSACTION [FROM db] [WHERE ...].
+    Transactions { database: Option<String>, filter: RowFilter },
     /// SHOW PROC 'path'.
     Proc(String),
     /// ADMIN SHOW REPLICA STATUS FROM t [PARTITION (...)] [WHERE STATUS = 'x'].

@@ -133,7 +133,6 @@ const SHOW: [&str; 53] = [
     "STORAGE",
     "STREAM LOAD",
     "TEMPORARY PARTITIONS",
-    "TRANSACTION",
 ];
 const SHOW_MORE: [&str; 9] =
     ["TRASH", "TYPECAST", "TYPES", "USER", "VIEW", "WHITELIST", "WARM", "WORKLOAD", "SYNC JOB"];

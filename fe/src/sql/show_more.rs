@@ -35,6 +35,9 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Show>> {
         let like = optional_like(cursor)?;
         let conditions = if cursor.eat("WHERE") { conditions(cursor)? } else { Vec::new() };
         ShowMore::TableStatus { database, like, conditions }
+    } else if cursor.eat("TRANSACTION") {
+        let database = cursor.optional_from("a database name")?;
+        ShowMore::Transactions { database, filter: filter(cursor)? }
     } else if cursor.eat("PROC") {
         return proc_path(cursor).map(Some);
     } else {

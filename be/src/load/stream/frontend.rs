@@ -7,6 +7,7 @@ use coffer_proto::v1;
 use coffer_proto::v1::frontend_client::FrontendClient;
 use coffer_stdx::retry::Policy;
 use coffer_stdx::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -36,6 +37,18 @@ pub async fn finish(cluster: &Cluster, request: &v1::FinishLoadRequest) -> Resul
         .await
 }
 
+/// The second half of a two-phase load; the transaction it was about.
+pub async fn end(cluster: &Cluster, request: &v1::EndLoadRequest) -> Result<u64> {
+    let tries = AtomicU32::new(0);
+    let ended = COMMIT.run(|| async {
+        let again = tries.fetch_add(1, Ordering::Relaxed) > 0;
+        let (mut client, peer) = client(cluster)?;
+        let request = v1::EndLoadRequest { again, ..request.clone() };
+        answer(&peer, FRONTEND_CALL * 2, client.end_load(request)).await
+    });
+    ended.await.map(|reply| reply.transaction_id)
+}
+
 /// Give a transaction up.
 pub async fn abort(cluster: &Cluster, transaction_id: u64, reason: &str) {
     let request = v1::AbortLoadRequest { transaction_id, reason: reason.to_owned() };
@@ -56,7 +69,11 @@ pub fn existing_status(refusal: &Error) -> Option<&'static str> {
         return None;
     }
     let (_, state) = refusal.message().rsplit_once("status [")?;
-    Some(if state.starts_with("PREPARE") { "RUNNING" } else { "FINISHED" })
+    Some(match state.trim_end_matches("].") {
+        "PREPARE" => "RUNNING",
+        "PRECOMMITTED" => "PRECOMMITTED",
+        _ => "FINISHED",
+    })
 }
 
 fn client(cluster: &Cluster) -> Result<(FrontendClient<Channel>, String)> {
@@ -87,6 +104,7 @@ mod tests {
         assert_eq!(existing_status(&taken("VISIBLE")), Some("FINISHED"));
         assert_eq!(existing_status(&taken("COMMITTED")), Some("FINISHED"));
         assert_eq!(existing_status(&taken("PREPARE")), Some("RUNNING"));
+        assert_eq!(existing_status(&taken("PRECOMMITTED")), Some("PRECOMMITTED"));
         assert_eq!(existing_status(&Error::conflict("status [PREPARE]")), None);
     }
 }

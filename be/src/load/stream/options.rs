@@ -23,12 +23,16 @@ pub struct Options {
     pub columns: Option<Vec<String>>,
     /// `columns`: table columns that take something else than the column of the file with their name.
     pub assigned: Assignments,
+    /// `partitions`: only into these; none: into all.
+    pub partitions: Vec<String>,
     /// `where`: rows that do not meet it are not loaded.
     pub chosen: Option<Predicate>,
     /// `max_filter_ratio`: the largest part of rows that may be left out.
     pub max_filter_ratio: f64,
     /// `timeout`, seconds.
     pub timeout_s: u32,
+    /// `two_phase_commit`: the client is to say commit or abort.
+    pub two_phase: bool,
     /// `strict_mode`: false makes NULL of a value that does not fit a nullable column; true refuses even an empty field of
     /// a number, date or time, which is NULL otherwise.
     pub strict: Option<bool>,
@@ -113,7 +117,6 @@ const DEFAULT_TIMEOUT_S: u32 = 600;
 const MAX_TIMEOUT_S: u32 = 259_200;
 /// Headers that must be absent, empty or have one of these values.
 const UNSUPPORTED: &[(&str, &[&str])] = &[
-    ("partitions", &[]),
     ("temporary_partitions", &[]),
     ("fuzzy_parse", &["false"]),
     ("num_as_string", &["false"]),
@@ -121,7 +124,6 @@ const UNSUPPORTED: &[(&str, &[&str])] = &[
     ("delete", &[]),
     ("function_column.sequence_col", &[]),
     ("hidden_columns", &[]),
-    ("two_phase_commit", &["false"]),
     ("group_commit", &["off_mode"]),
     ("partial_columns", &["false"]),
     ("unique_key_update_mode", &["upsert"]),
@@ -172,11 +174,17 @@ impl Options {
             shape,
             columns,
             assigned,
+            partitions: text("partitions")?
+                .filter(|list| !list.is_empty())
+                .map(|list| parse_names("partitions", &list))
+                .transpose()?
+                .unwrap_or_default(),
             chosen: text("where")?.filter(|text| !text.is_empty()).map(|text| conditions(&text)).transpose()?,
             max_filter_ratio: ratio(text("max_filter_ratio")?)?,
             timeout_s: timeout_s.ok_or_else(|| {
                 Error::invalid(format!("timeout: {timeout} is not from 1 to {MAX_TIMEOUT_S} seconds"))
             })?,
+            two_phase: flag("two_phase_commit", text("two_phase_commit")?)?.unwrap_or(false),
             strict: flag("strict_mode", text("strict_mode")?)?,
         })
     }
@@ -265,6 +273,16 @@ fn parse_columns(list: &str) -> Result<(Vec<String>, Assignments)> {
         }
     }
     Ok((names, assigned))
+}
+
+/// `a, b`.
+fn parse_names(header: &'static str, list: &str) -> Result<Vec<String>> {
+    let mut words = Words::new(header, list);
+    let mut names = vec![words.name()?];
+    while words.eat_sign(",") {
+        names.push(words.name()?);
+    }
+    if words.at_end() { Ok(names) } else { Err(words.unexpected("a comma")) }
 }
 
 fn ratio(text: Option<String>) -> Result<f64> {
@@ -367,10 +385,12 @@ mod tests {
             ("escape", "\\"),
             ("strict_mode", "false"),
             ("merge_type", "APPEND"),
-            ("two_phase_commit", "false"),
+            ("two_phase_commit", "true"),
+            ("partitions", "p1, `p 2`"),
         ])
         .unwrap();
         assert_eq!(options.label.as_deref(), Some("l1"));
+        assert!(options.two_phase && options.partitions == ["p1", "p 2"]);
         assert_eq!(
             (options.shape.separator.as_slice(), options.shape.delimiter.as_slice()),
             (&[1_u8, 2][..], &b"\r\n"[..])
@@ -425,6 +445,8 @@ mod tests {
             ("fuzzy_parse", "true"),
             ("columns", "a, b = a + 1"),
             ("columns", "a,,b"),
+            ("partitions", "p1 p2"),
+            ("partitions", "p1,"),
             ("columns", "a,A"),
             ("columns", "a, A = 1"),
             ("columns", "a, b = c"),
@@ -433,7 +455,6 @@ mod tests {
             ("columns", "a,"),
             ("max_filter_ratio", "2"),
             ("timeout", "0"),
-            ("two_phase_commit", "true"),
             ("compress_type", "lz4"),
             ("enclose", "ab"),
             ("column_separator", "\\x"),

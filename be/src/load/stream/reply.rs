@@ -14,11 +14,11 @@ pub struct Reply {
     pub label: String,
     /// The header `comment`.
     pub comment: String,
-    /// Always "false".
+    /// Whether it waits for commit or abort, as a text.
     pub two_phase_commit: &'static str,
     /// How it ended.
     pub status: Outcome,
-    /// With `Label Already Exists`: RUNNING or FINISHED.
+    /// With `Label Already Exists`: RUNNING, PRECOMMITTED or FINISHED.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub existing_job_status: Option<&'static str>,
     /// `OK`, or what went wrong.

@@ -71,6 +71,7 @@ pub async fn run(deps: &StreamDeps, request: Request, intake: &mut Intake) -> Re
     let began = Instant::now();
     let label = request.options.label.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let mut reply = Reply::new(&label, &request.options.comment);
+    reply.two_phase_commit = if request.options.two_phase { "true" } else { "false" };
     let mut ended = match deps.load.place() {
         Ok(_place) => attempt(deps, &request, &label, intake, &mut reply).await,
         Err(error) => reply.fail(&error),
@@ -136,7 +137,7 @@ async fn attempt(deps: &StreamDeps, request: &Request, label: &str, intake: &mut
     reply.write_data_time_ms = millis(since.elapsed());
     let late = |_| Err(Error::timeout(format!("the load did not end within {} s (header timeout)", limit.as_secs())));
     match loaded.unwrap_or_else(late) {
-        Ok(written) => commit(deps, transaction, written, reply).await,
+        Ok(written) => commit(deps, (transaction, request.options.two_phase), written, reply).await,
         Err(error) => {
             frontend::abort(&deps.load.cluster, transaction, error.message()).await;
             reply.clone().fail(&error)
@@ -144,17 +145,17 @@ async fn attempt(deps: &StreamDeps, request: &Request, label: &str, intake: &mut
     }
 }
 
-async fn commit(deps: &StreamDeps, transaction_id: u64, written: Written, reply: &Reply) -> Reply {
+async fn commit(deps: &StreamDeps, (transaction_id, two_phase): (u64, bool), written: Written, reply: &Reply) -> Reply {
     let since = Instant::now();
-    let request =
-        v1::FinishLoadRequest { transaction_id, tablets: written.tablets, rows: written.rows, bytes: written.bytes };
+    let Written { tablets, rows, bytes } = written;
+    let request = v1::FinishLoadRequest { transaction_id, tablets, rows, bytes, two_phase };
     let finished = frontend::finish(&deps.load.cluster, &request).await;
     let mut reply = reply.clone();
     reply.commit_and_publish_time_ms = millis(since.elapsed());
     match finished {
         Ok(finished) => {
-            reply.number_loaded_rows = written.rows;
-            (reply.status, reply.message) = if finished.visible {
+            reply.number_loaded_rows = rows;
+            (reply.status, reply.message) = if finished.visible || two_phase {
                 (Outcome::Success, "OK".to_owned())
             } else {
                 let message = "committed; becomes visible later, do not send it again";
@@ -183,7 +184,7 @@ async fn load(
     intake: &mut Intake,
     reply: &mut Reply,
 ) -> Result<Written> {
-    let mut coordinator = Coordinator::new(&deps.load, plan)?;
+    let mut coordinator = Coordinator::new(&deps.load, plan, &request.options.partitions)?;
     let schema = coordinator.schema().clone();
     let chosen = request.options.chosen.as_ref().map(|chosen| chosen.compile_for_rows(&schema)).transpose()?;
     let (batches, receiver) = mpsc::channel(BATCHES);

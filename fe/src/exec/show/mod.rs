@@ -9,6 +9,7 @@ mod server;
 mod sizes;
 mod tables;
 mod tablets;
+mod transactions;
 
 pub use server::kill;
 

@@ -1,6 +1,6 @@
 //! SHOW of views, the recycle bin, dynamic partitions, sizes and paths: which file answers.
 
-use super::{proc, sizes};
+use super::{proc, sizes, transactions};
 use crate::error::Result;
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
@@ -32,6 +32,9 @@ pub(super) fn rows(context: &Context, session: &Session, more: &ShowMore) -> Res
         ShowMore::TableStatus { database, like, conditions } => {
             let wanted = (database.as_deref(), like.as_deref(), conditions.as_slice());
             sizes::table_status(&state, backends, (&rights, current), wanted)
+        }
+        ShowMore::Transactions { database, filter } => {
+            transactions::show(&state, (&rights, current), (database.as_deref(), filter))
         }
         ShowMore::Proc(path) => proc::show(&state, backends, path),
         ShowMore::ReplicaStatus { table, partitions, filter } => {

@@ -50,6 +50,7 @@ pub(super) fn begin(
         deadline_ms,
         state: TransactionState::Prepared,
         sequence: 0,
+        precommitted_ms: 0,
         tablets: Vec::new(),
         delete: None,
     };
@@ -64,23 +65,43 @@ fn kept_out<'a>(state: &'a State, table: &Table) -> Option<&'a crate::catalog::j
     jobs.all(|job| job.is_some()).then_some(first)
 }
 
-pub(super) fn commit(
+/// The first half of a commit: its second half takes partitions, rows and tablets from here.
+pub(super) fn precommit(
     state: &mut State,
     id: TransactionId,
     (touched, tablets): (&[PartitionId], &[TabletId]),
-    (rows, now_ms): (u64, u64),
+    rows: u64,
+    (now_ms, deadline_ms): (u64, u64),
 ) -> Result<Outcome> {
     let transaction = known(state, id)?;
     match &transaction.state {
         TransactionState::Prepared => {}
-        TransactionState::Committed { versions, .. } | TransactionState::Visible { versions, .. } => {
-            return Ok(Outcome::Versions(versions.clone()));
-        }
-        TransactionState::Aborted { reason, .. } => {
-            return Err(Error::conflict(format!("transaction {id} was aborted: {reason}")));
-        }
+        TransactionState::Aborted { reason, .. } => return Err(was_aborted(id, reason)),
+        TransactionState::Precommitted { .. }
+        | TransactionState::Committed { .. }
+        | TransactionState::Visible { .. } => return Ok(Outcome::Done),
     }
     let (db, table) = (transaction.db, transaction.table);
+    next_versions(state, id, (db, table), touched)?;
+    let transaction = known_mut(state, id)?;
+    transaction.tablets = tablets.to_vec();
+    transaction.precommitted_ms = now_ms;
+    transaction.deadline_ms = deadline_ms;
+    transaction.state = TransactionState::Precommitted { partitions: touched.to_vec(), rows };
+    Ok(Outcome::Done)
+}
+
+fn was_aborted(id: TransactionId, reason: &str) -> Error {
+    Error::conflict(format!("transaction {id} was aborted: {reason}"))
+}
+
+/// The versions that a commit gives, or why it cannot.
+fn next_versions(
+    state: &State,
+    id: TransactionId,
+    (db, table): (DbId, TableId),
+    touched: &[PartitionId],
+) -> Result<Vec<(PartitionId, u64)>> {
     let (_, known_table) = state
         .table_by_id(db, table)
         .ok_or_else(|| Error::conflict(format!("the table of transaction {id} was dropped during the load")))?;
@@ -103,6 +124,26 @@ pub(super) fn commit(
         }
         versions.push((*partition, found.committed_version + 1));
     }
+    Ok(versions)
+}
+
+pub(super) fn commit(
+    state: &mut State,
+    id: TransactionId,
+    (touched, tablets): (&[PartitionId], &[TabletId]),
+    (rows, now_ms): (u64, u64),
+) -> Result<Outcome> {
+    let transaction = known(state, id)?;
+    let (touched, tablets, rows) = match &transaction.state {
+        TransactionState::Prepared => (touched.to_vec(), tablets.to_vec(), rows),
+        TransactionState::Precommitted { partitions, rows } => (partitions.clone(), transaction.tablets.clone(), *rows),
+        TransactionState::Committed { versions, .. } | TransactionState::Visible { versions, .. } => {
+            return Ok(Outcome::Versions(versions.clone()));
+        }
+        TransactionState::Aborted { reason, .. } => return Err(was_aborted(id, reason)),
+    };
+    let (db, table) = (transaction.db, transaction.table);
+    let versions = next_versions(state, id, (db, table), &touched)?;
     for (partition, version) in &versions {
         if let Some(partition) = partition_mut(state, (db, table), *partition) {
             partition.committed_version = *version;
@@ -111,7 +152,7 @@ pub(super) fn commit(
     let sequence = state.take_id();
     let transaction = known_mut(state, id)?;
     transaction.sequence = sequence;
-    transaction.tablets = tablets.to_vec();
+    transaction.tablets = tablets;
     transaction.state = if versions.is_empty() {
         TransactionState::Visible { versions: Vec::new(), rows, at_ms: now_ms }
     } else {
@@ -145,7 +186,9 @@ pub(super) fn make_visible(state: &mut State, id: TransactionId, now_ms: u64) ->
     let (versions, rows) = match &transaction.state {
         TransactionState::Committed { versions, rows, .. } => (versions.clone(), *rows),
         TransactionState::Visible { .. } => return Ok(Outcome::Done),
-        other @ (TransactionState::Prepared | TransactionState::Aborted { .. }) => {
+        other @ (TransactionState::Prepared
+        | TransactionState::Precommitted { .. }
+        | TransactionState::Aborted { .. }) => {
             return Err(Error::conflict(format!("transaction {id} is {}, not COMMITTED", other.name())));
         }
     };
@@ -175,7 +218,7 @@ pub(super) fn make_visible(state: &mut State, id: TransactionId, now_ms: u64) ->
 pub(super) fn abort(state: &mut State, id: TransactionId, reason: &str, now_ms: u64) -> Result<Outcome> {
     let transaction = known_mut(state, id)?;
     match &transaction.state {
-        TransactionState::Prepared => {
+        TransactionState::Prepared | TransactionState::Precommitted { .. } => {
             transaction.state = TransactionState::Aborted { reason: reason.to_owned(), at_ms: now_ms };
             Ok(Outcome::Done)
         }
@@ -188,7 +231,7 @@ pub(super) fn abort(state: &mut State, id: TransactionId, reason: &str, now_ms: 
 
 pub(super) fn purge(state: &mut State, before_ms: u64) -> Result<Outcome> {
     state.transactions.retain(|_, transaction| match &transaction.state {
-        TransactionState::Prepared | TransactionState::Committed { .. } => true,
+        TransactionState::Prepared | TransactionState::Precommitted { .. } | TransactionState::Committed { .. } => true,
         TransactionState::Visible { at_ms, .. } | TransactionState::Aborted { at_ms, .. } => *at_ms >= before_ms,
     });
     Ok(Outcome::Done)
@@ -278,6 +321,39 @@ mod tests {
         let partition = &sample.table().partitions[&p1];
         assert_eq!((partition.visible_version, partition.committed_version, partition.visible_ms), (3, 3, 40));
         assert_eq!(sample.ok(&commit(b, vec![p1])), Outcome::Versions(vec![(p1, 3)]));
+    }
+
+    fn precommit(transaction: TransactionId, partitions: Vec<PartitionId>) -> Command {
+        let tablets = vec![TabletId(7)];
+        Command::PrecommitTransaction { transaction, partitions, rows: 5, tablets, now_ms: 15, deadline_ms: 99 }
+    }
+
+    #[test]
+    fn a_precommitted_load_waits_for_its_second_half() {
+        let mut sample = Sample::new();
+        let (p1, load) = (sample.partition("p1"), sample.begin("l"));
+        sample.ok(&precommit(load, vec![p1]));
+        sample.ok(&precommit(load, vec![]));
+        sample.refuses(&sample.begin_command("l"), ErrorKind::AlreadyExists, "status [PRECOMMITTED]");
+        sample.refuses(&visible(load), ErrorKind::Conflict, "is PRECOMMITTED, not COMMITTED");
+        sample.ok(&Command::PurgeTransactions { before_ms: u64::MAX });
+        let kept = &sample.state.transactions[&load];
+        assert_eq!((kept.deadline_ms, kept.precommitted_ms, kept.state.is_open()), (99, 15, true));
+        assert_eq!(sample.table().partitions[&p1].committed_version, 1);
+        // Whatever the second half says, the first counts.
+        assert_eq!(sample.ok(&commit(load, vec![])), Outcome::Versions(vec![(p1, 2)]));
+        let done = &sample.state.transactions[&load];
+        assert_eq!(done.tablets, [TabletId(7)]);
+        assert!(matches!(done.state, TransactionState::Committed { rows: 5, .. }));
+        sample.ok(&precommit(load, vec![p1]));
+        let (gone, late) = (sample.begin("gone"), sample.begin("late"));
+        sample.ok(&precommit(gone, vec![p1]));
+        sample.ok(&abort(gone));
+        sample.refuses(&precommit(gone, vec![p1]), ErrorKind::Conflict, "was aborted");
+        sample.ok(&precommit(late, vec![p1]));
+        let partitions = vec![(p1, sample.placement())];
+        sample.ok(&Command::Truncate { db: sample.db, table: sample.table, partitions, now_ms: 9 });
+        sample.refuses(&commit(late, vec![]), ErrorKind::Conflict, "load again");
     }
 
     #[test]
