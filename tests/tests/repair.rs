@@ -114,6 +114,13 @@ async fn damage_is_found_never_read_and_mended() -> Outcome {
     .await?;
     until_equal(&cluster, 400).await?;
     assert_eq!(fingerprint(&mut cluster.sql(), "d.t").await?, before);
+    let mut sql = cluster.sql();
+    sql.run(&format!("ADMIN CLEAN TRASH ON (\"{}\")", cluster.node("be-2").grpc)).await?;
+    assert_eq!(trash()?, damaged.len(), "another one was asked");
+    sql.run("ADMIN CLEAN TRASH").await?;
+    assert_eq!(trash()?, 0);
+    let error = sql.error("ADMIN CLEAN TRASH ON (\"nowhere:1\")").await?;
+    ensure!(error.message.contains("backend does not exists[nowhere:1]"), "{error:?}");
     Ok(())
 }
 

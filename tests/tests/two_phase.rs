@@ -135,8 +135,12 @@ async fn a_load_that_nobody_ends_expires_and_one_that_is_restored_over_is_aborte
     let (code, _) = end_load(cluster.frontend(), "d/_stream_load_2pc", "nobody", &commit).await?;
     ensure!(code == StatusCode::UNAUTHORIZED, "{code}");
     sql.run("CREATE USER eve").await?;
+    sql.run("ADMIN SET FRONTEND CONFIG (\"stream_load_default_precommit_timeout_second\" = \"3600\")").await?;
+    precommit(&cluster, "kept", 3_000).await?;
+    let commit = [("label", "kept"), ("txn_operation", "commit")];
     let (_, answer) = end_load(cluster.frontend(), "d/_stream_load_2pc", "eve", &commit).await?;
-    ensure!(answer["status"] == "Fail", "{answer}");
+    ensure!(answer["status"] == "Fail" && answer["msg"].to_string().contains("LOAD"), "{answer}");
+    ensure!(shown(&cluster, "kept").await?.get("TransactionStatus") == "PRECOMMITTED");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const JOB_KINDS: [&str; 5] = ["snapshot", "upload", "prepare", "download", "acti
 /// Tasks of one lane share a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Short work on tablets: publish, discard, drop, activate, release.
+    /// Short work on tablets: publish, discard, drop, activate, release, emptying the trash.
     Tablets,
     /// Making snapshots, preparing restores.
     Snapshots,
@@ -67,7 +67,12 @@ impl Lanes {
 /// The lane of a task.
 pub fn lane(work: &Work) -> Lane {
     match work {
-        Work::Publish(_) | Work::Discard(_) | Work::Drop(_) | Work::Activate(_) | Work::Release(_) => Lane::Tablets,
+        Work::Publish(_)
+        | Work::Discard(_)
+        | Work::Drop(_)
+        | Work::Activate(_)
+        | Work::Release(_)
+        | Work::CleanTrash(_) => Lane::Tablets,
         Work::MakeSnapshot(_) | Work::PrepareRestore(_) => Lane::Snapshots,
         Work::Upload(_) => Lane::Uploads,
         Work::Download(_) => Lane::Downloads,
@@ -90,7 +95,8 @@ pub fn ends_first(work: &Work) -> Vec<String> {
         | Work::Activate(_)
         | Work::PrepareRestore(_)
         | Work::Upload(_)
-        | Work::Download(_) => Vec::new(),
+        | Work::Download(_)
+        | Work::CleanTrash(_) => Vec::new(),
     }
 }
 
@@ -107,5 +113,6 @@ pub async fn run(ctx: &TaskContext, work: Work) -> Result<Output> {
         Work::Download(work) => transfer::download::run(ctx, work).await,
         Work::Activate(work) => transfer::activate::run(ctx, work).await,
         Work::Clone(work) => repair::clone::run(ctx, work).await,
+        Work::CleanTrash(_) => task::clean_trash::run(ctx).await,
     }
 }

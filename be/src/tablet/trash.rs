@@ -71,6 +71,18 @@ impl TabletStore {
         }
     }
 
+    /// Remove all that lies in the trash. Blocking.
+    pub fn empty_trash(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for disk in self.disks() {
+            for (path, _, _) in trashed(disk) {
+                outcome = outcome.and(fsx::remove(&path));
+            }
+            self.measure_trash(disk);
+        }
+        outcome
+    }
+
     pub(crate) fn measure_trash(&self, disk: &Arc<Disk>) {
         disk.set_trash_bytes(trashed(disk).iter().map(|(path, _, _)| file_bytes(path)).sum());
     }
@@ -137,6 +149,11 @@ mod tests {
         store.sweep(3 * hour);
         assert_eq!(names(&store).len(), 1);
         store.sweep(hour);
+        assert!(names(&store).is_empty());
+        fs::create_dir(layout.trashed(store.disks()[0].trash_now(), 8)).unwrap();
+        store.sweep(hour);
+        assert_eq!(names(&store).len(), 1);
+        store.empty_trash().unwrap();
         assert!(names(&store).is_empty());
     }
 }

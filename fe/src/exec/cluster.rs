@@ -2,6 +2,7 @@
 
 pub(in crate::exec) mod drain;
 mod frontends;
+pub(in crate::exec) mod trash;
 
 use crate::error::{Error, Result};
 use crate::exec::answer::Answer;

@@ -145,6 +145,7 @@ fn topic_of(statement: &Statement) -> &'static str {
         Statement::CancelRestore(_) => "CANCEL RESTORE",
         Statement::DropSnapshot(_) => "DROP SNAPSHOT",
         Statement::Account(account) => topic_of_account(account),
+        Statement::CleanTrash(_) => "ADMIN CLEAN TRASH",
         Statement::SetFrontendConfig(_) => "ADMIN SET FRONTEND CONFIG",
         Statement::NodeConfig(asked) => match (asked.set.is_empty(), asked.brokers) {
             (true, false) => "ADMIN SHOW BACKEND CONFIG",

@@ -7,7 +7,8 @@ macro_rules! files {
 }
 
 /// Every file of `docs/sql`.
-pub(super) static FILES: [&str; 90] = files![
+pub(super) static FILES: [&str; 91] = files![
+    "admin-clean-trash",
     "admin-set-backend-config",
     "admin-set-broker-config",
     "admin-set-frontend-config",

@@ -90,6 +90,7 @@ async fn change(context: &Context, session: &mut Session, statement: Statement) 
         }
         Statement::Define(define) => define::change(context, session, define).await,
         Statement::AlterSystem(system) => cluster::alter_system(context, system).await,
+        Statement::CleanTrash(named) => cluster::trash::clean(context, &named).await,
         Statement::CreateRepository(create) => repository::create(context, create).await,
         Statement::AlterRepository { name, properties } => repository::alter(context, &name, properties).await,
         Statement::DropRepository { name, if_exists } => repository::drop(context, &name, if_exists).await,

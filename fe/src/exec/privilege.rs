@@ -65,6 +65,7 @@ fn need(statement: &Statement) -> Need<'_> {
         | Statement::CancelBackup(_)
         | Statement::CancelRestore(_)
         | Statement::DropSnapshot(_)
+        | Statement::CleanTrash(_)
         | Statement::SetFrontendConfig(_)
         | Statement::NodeConfig(_) => Need::Global(&[Admin]),
         Statement::Account(statement) => Need::Account(statement),

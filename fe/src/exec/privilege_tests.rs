@@ -70,7 +70,7 @@ const OF_EVERYBODY: [&str; 17] = [
     "SHOW CHARACTER SET",
     "SET PASSWORD = PASSWORD('x')",
 ];
-const OF_ADMINS: [&str; 19] = [
+const OF_ADMINS: [&str; 20] = [
     "CREATE REPOSITORY r WITH S3 ON LOCATION 's3://b/p'",
     "CREATE READ ONLY REPOSITORY r WITH BROKER b ON LOCATION 's3://b/p'",
     "ALTER REPOSITORY r PROPERTIES (\"a\" = \"b\")",
@@ -89,6 +89,7 @@ const OF_ADMINS: [&str; 19] = [
     "SHOW TABLET 1",
     "ADMIN SHOW FRONTEND CONFIG",
     "ADMIN SET FRONTEND CONFIG ('default_buckets' = '2')",
+    "ADMIN CLEAN TRASH",
     "DROP USER bob",
 ];
 

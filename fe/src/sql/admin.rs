@@ -7,7 +7,8 @@ use super::{known, show_more};
 use crate::error::Result;
 use sqlparser::tokenizer::Token;
 
-/// `ADMIN {SHOW FRONTEND CONFIG [LIKE 'x'] | SET FRONTEND CONFIG ("key" = "value")}`, and for backends and brokers the same
+/// `ADMIN {SHOW FRONTEND CONFIG [LIKE 'x'] | SET FRONTEND CONFIG ("key" = "value") | CLEAN TRASH
+/// [ON ("host:port")]}`, and CONFIG for backends and brokers the same
 /// with addresses behind CONFIG.
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.eat_all(&["ADMIN", "SHOW", "FRONTEND", "CONFIG"]) {
@@ -22,6 +23,12 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
             return Err(cursor.expected("an option"));
         }
         return Ok(Statement::SetFrontendConfig(properties));
+    }
+    if cursor.eat_all(&["ADMIN", "CLEAN", "TRASH"]) {
+        if !cursor.eat("ON") {
+            return Ok(Statement::CleanTrash(Vec::new()));
+        }
+        return cursor.parenthesised(|cursor| cursor.string("a quoted address")).map(Statement::CleanTrash);
     }
     for (word, brokers) in [("BACKEND", false), ("BROKER", true)] {
         if cursor.eat_all(&["ADMIN", "SHOW", word, "CONFIG"]) {

@@ -76,6 +76,8 @@ pub enum Statement {
     SetFrontendConfig(Properties),
     /// ADMIN SHOW and SET BACKEND or BROKER CONFIG.
     NodeConfig(NodeConfig),
+    /// ADMIN CLEAN TRASH [ON (...)]: backends by address or id; none: all.
+    CleanTrash(Vec<String>),
     /// HELP topic; empty for the contents.
     Help(String),
 }

@@ -178,6 +178,8 @@ fn help_and_settings() {
         ("HELP", help("")),
         ("help 'SHOW%'", help("SHOW%")),
         ("help  create   repository", help("create repository")),
+        ("admin clean trash", Statement::CleanTrash(vec![])),
+        ("admin clean trash on ('a:1', '7')", Statement::CleanTrash(vec!["a:1".to_owned(), "7".to_owned()])),
         ("admin set frontend config ('a' = 'b')", Statement::SetFrontendConfig(properties(&[("a", "b")]))),
     ]);
     let node = |brokers, addresses: &[&str], set: &[(&str, &str)], like: Option<&str>| {
