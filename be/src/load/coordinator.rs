@@ -188,12 +188,14 @@ impl Coordinator {
 
 /// Leave only these partitions; none: all.
 fn restrict(layout: &mut Layout, partitions: &[String]) -> Result<()> {
-    let is = |name: &str| move |wanted: &&String| wanted.eq_ignore_ascii_case(name);
-    let known = |wanted: &String| layout.partitions.iter().any(|found| is(&found.name)(&wanted));
-    if let Some(unknown) = partitions.iter().find(|wanted| !known(wanted)) {
-        return Err(Error::invalid(format!("partitions: there is no partition '{unknown}'")));
+    for wanted in partitions {
+        if !layout.partitions.iter().any(|found| found.name.eq_ignore_ascii_case(wanted)) {
+            return Err(Error::invalid(format!("partitions: there is no partition '{wanted}'")));
+        }
     }
-    layout.partitions.retain(|found| partitions.is_empty() || partitions.iter().any(|wanted| is(&found.name)(&wanted)));
+    if !partitions.is_empty() {
+        layout.partitions.retain(|found| partitions.iter().any(|wanted| found.name.eq_ignore_ascii_case(wanted)));
+    }
     Ok(())
 }
 
