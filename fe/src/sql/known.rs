@@ -80,7 +80,7 @@ const KNOWN: [&str; 73] = [
     "UPDATE",
 ];
 const ALTER_SYSTEM: [&str; 6] = ["ADD FREE", "DROP FREE", "MODIFY BACKEND", "MODIFY FRONTEND", "RENAME", "SET"];
-const SHOW: [&str; 53] = [
+const SHOW: [&str; 52] = [
     "ALL ROUTINE LOAD",
     "ALTER",
     "ANALYZE",
