@@ -7,9 +7,8 @@ use super::{known, show_more};
 use crate::error::Result;
 use sqlparser::tokenizer::Token;
 
-/// `ADMIN {SHOW FRONTEND CONFIG [LIKE 'x'] | SET FRONTEND CONFIG ("key" = "value") | CLEAN TRASH
-/// [ON ("host:port")]}`, and CONFIG for backends and brokers the same
-/// with addresses behind CONFIG.
+/// `ADMIN {SHOW FRONTEND CONFIG [LIKE 'x'] | SET FRONTEND CONFIG ("key" = "value") | CLEAN TRASH [ON ("host:port")]}`, and the
+/// CONFIG of backends and brokers, with addresses behind CONFIG.
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.eat_all(&["ADMIN", "SHOW", "FRONTEND", "CONFIG"]) {
         return Ok(Statement::Show(Show::FrontendConfig { like: optional_like(cursor)? }));
