@@ -37,6 +37,10 @@ impl Frontend for Echo {
         Err(Status::unimplemented(""))
     }
 
+    async fn end_load(&self, _: Request<v1::EndLoadRequest>) -> Answer<v1::EndLoadReply> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn abort_load(&self, request: Request<v1::AbortLoadRequest>) -> Answer<v1::AbortLoadReply> {
         match request.into_inner().transaction_id {
             7 => Ok(Response::new(v1::AbortLoadReply {})),

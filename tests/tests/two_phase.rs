@@ -60,10 +60,10 @@ async fn a_precommitted_load_survives_kill_9_of_everybody_and_is_in_no_backup_be
     cluster.crash(&leader).await?;
     let row = shown(&cluster, "first").await?;
     ensure!(row.get("TransactionStatus") == "PRECOMMITTED" && row.get("PreCommitTime") != "NULL", "{row:?}");
-    ensure!(row.get("TransactionId") == load["TxnId"].to_string(), "{row:?}, {load}");
+    let id = load["TxnId"].to_string();
+    ensure!(row.get("TransactionId") == id, "{row:?}, {load}");
     ensure!(count(&cluster, "d.t").await? == "0");
 
-    let id = load["TxnId"].to_string();
     let commit = [("txn_id", id.as_str()), ("txn_operation", "commit")];
     let answer = end(&cluster, "d/_stream_load_2pc", &commit).await?;
     let said = format!("transaction [{id}] commit successfully.");
