@@ -85,7 +85,7 @@ pub(crate) enum ClusterCommand {
     Up(UpArgs),
     /// Say how each process is.
     Status(StatusArgs),
-    /// Start what is not running; ports and data stay.
+    /// Start what is not running; ports and data stay. COFFER_PASSWORD has root's password, when it has one.
     Start(StartArgs),
     /// Stop every process cleanly; what does not stop in time is killed.
     Stop(StopArgs),

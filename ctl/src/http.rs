@@ -3,7 +3,7 @@
 use coffer_proto::authority::Authority;
 use coffer_proto::tls::TlsConfig;
 use coffer_stdx::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,17 +32,27 @@ pub(crate) async fn is_healthy(client: &reqwest::Client, address: &str, config: 
     asked.is_ok_and(|reply| reply.status().is_success())
 }
 
+/// Whose certificate a frontend shows to MySQL clients, where its configuration file lets no others in.
+pub(crate) fn mysql_authority(config: &Path) -> Option<PathBuf> {
+    let tls = tls_of(config).filter(|tls| tls.mysql_required)?;
+    Some(authority(&tls).clone())
+}
+
+/// One without an authority is its own.
+fn authority(tls: &TlsConfig) -> &PathBuf {
+    if tls.between_processes() { &tls.ca_file } else { &tls.cert_file }
+}
+
 fn tls_of(config: &Path) -> Option<TlsConfig> {
     let table: toml::Table = toml::from_str(&std::fs::read_to_string(config).ok()?).ok()?;
     table.get("tls")?.clone().try_into().ok()
 }
 
-/// What a process with this configuration answers; one without an authority is its own.
+/// What a process with this configuration answers.
 async fn secure(tls: &TlsConfig, address: &str) -> Option<Vec<u8>> {
-    let file = if tls.between_processes() { &tls.ca_file } else { &tls.cert_file };
-    let authority = Authority::read(file).ok()?;
+    let trusted = Authority::read(authority(tls)).ok()?;
     let (host, _) = address.rsplit_once(':')?;
-    let stream = authority.greet(host, TcpStream::connect(address).await.ok()?).await.ok()?;
+    let stream = trusted.greet(host, TcpStream::connect(address).await.ok()?).await.ok()?;
     ask(stream, address, "/api/ready").await
 }
 
@@ -86,7 +96,9 @@ mod tests {
         assert!(tls_of(&file).is_none());
         std::fs::write(&file, "http_listen = 'h:1'").unwrap();
         assert!(tls_of(&file).is_none());
-        std::fs::write(&file, "[tls]\nhttps = true").unwrap();
-        assert!(tls_of(&file).unwrap().https);
+        std::fs::write(&file, "[tls]\nhttps = true\ncert_file = '/c'").unwrap();
+        assert!(tls_of(&file).unwrap().https && mysql_authority(&file).is_none());
+        std::fs::write(&file, "[tls]\nmysql_required = true\ncert_file = '/c'").unwrap();
+        assert_eq!(mysql_authority(&file), Some(PathBuf::from("/c")));
     }
 }

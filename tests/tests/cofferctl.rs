@@ -66,6 +66,7 @@ fn text(output: &Output) -> String {
 async fn a_local_cluster_gets_certificates_and_is_looked_at_over_tls() -> Outcome {
     let local = Local::new()?;
     local.must("up", &["--backends", "1", "--port-base", &local.port_base]).await?;
+    Sql::new(&format!("127.0.0.1:{}", local.port_base)).run("SET PASSWORD FOR 'root' = PASSWORD('secure')").await?;
     local.must("stop", &[]).await?;
     let certificates = local.dir.path().join("certs");
     let mut make = Command::new(program("cofferctl")?);
@@ -73,16 +74,24 @@ async fn a_local_cluster_gets_certificates_and_is_looked_at_over_tls() -> Outcom
     anyhow::ensure!(made.status.success(), "{}", text(&made));
     let file = |name: &str| certificates.join(name).display().to_string();
     let (ca, pem, key) = (file("ca.pem"), file("here.pem"), file("here.key"));
-    let tls = format!("\n[tls]\nca_file = '{ca}'\ncert_file = '{pem}'\nkey_file = '{key}'\nhttps = true\n");
+    let tls = format!(
+        "\n[tls]\nca_file = '{ca}'\ncert_file = '{pem}'\nkey_file = '{key}'\nhttps = true\nmysql_required = true\n"
+    );
     for config in std::fs::read_dir(local.dir().join("conf"))? {
         let path = config?.path();
         let before = std::fs::read_to_string(&path)?;
         std::fs::write(&path, format!("{before}{tls}"))?;
     }
-    local.must("start", &[]).await?;
+    let mut start = Command::new(program("cofferctl")?);
+    let start = start.args(["cluster", "start", "--dir"]).arg(local.dir()).env("COFFER_PASSWORD", "secure");
+    let started = start.output().await?;
+    anyhow::ensure!(started.status.success(), "{}", text(&started));
     assert!(local.status().await?.iter().all(|process| process["alive"] == true));
     let mut doctor = Command::new(program("cofferctl")?);
-    let doctor = doctor.args(["doctor", "--ca", &ca, "--config-dir", &file("none"), "--dir"]).arg(local.dir());
+    let doctor = doctor
+        .env("COFFER_PASSWORD", "secure")
+        .args(["doctor", "--ca", &ca, "--config-dir", &file("none"), "--dir"])
+        .arg(local.dir());
     let said = text(&doctor.output().await?);
     assert!(said.contains("shows a certificate of the authority") && !said.contains("speaks no TLS"), "{said}");
     local.must("down", &["--purge"]).await?;

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &FailoverArgs) -> Result<()> {
 async fn measure(args: &FailoverArgs, home: &Home, state: &mut State) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for round in 1..=args.rounds {
-        let address = join::leader(state).await.ok_or_else(|| Error::unavailable("no frontend leads"))?;
+        let address = join::leader(home, state).await.ok_or_else(|| Error::unavailable("no frontend leads"))?;
         let leader = state.of_role(Role::Frontend).find(|node| node.addresses.mysql.as_deref() == Some(&address));
         let leader = leader.ok_or_else(|| Error::bug(format!("the leader {address} is not ours")))?;
         let (name, process) = (leader.name.clone(), leader.process);

@@ -4,11 +4,13 @@
 use crate::cluster::state::{Home, Node, Role, State};
 use crate::http;
 use crate::sql::{Login, Row, Session};
-use coffer_stdx::{Error, Result};
+use coffer_stdx::{Error, ErrorKind, Result};
 use std::time::{Duration, Instant};
 
 /// How often the cluster is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(50);
+/// The environment variable with the password of root, once it was given one.
+const PASSWORD: &str = "COFFER_PASSWORD";
 /// Lines of a dead process's log that are shown.
 const LOG_LINES: usize = 12;
 
@@ -21,11 +23,12 @@ pub(crate) async fn until_ready(home: &Home, state: &State, limit: Duration) -> 
             wait_on(home, state, deadline, || format!("{} does not answer", node.name)).await?;
         }
     }
-    let mut session = Session::new(Login::root(state.mysql()?));
+    let mut session = Session::new(login(home, state.mysql()?));
     loop {
         let missing = match step(&mut session, state).await {
             Ok(None) => return Ok(()),
             Ok(Some(missing)) => missing,
+            Err(error) if error.kind() == ErrorKind::Denied => format!("{error} ({PASSWORD} has root's password)"),
             Err(error) => error.to_string(),
         };
         wait_on(home, state, deadline, || missing).await?;
@@ -37,10 +40,16 @@ const LEADER_LIMIT: Duration = Duration::from_secs(4);
 /// How long the first frontend may take until it knows another.
 const ADD_LIMIT: Duration = Duration::from_secs(30);
 
+/// As root, with the password that the environment has, and over TLS where the frontend is configured to ask for it.
+fn login(home: &Home, address: &str) -> Login {
+    let (password, ca) = (std::env::var(PASSWORD).unwrap_or_default(), http::mysql_authority(&home.config("fe-1")));
+    Login { password, ca, ..Login::root(address) }
+}
+
 /// Make a frontend known before its first start.
 pub(crate) async fn add_frontend(home: &Home, state: &State, node: &Node) -> Result<()> {
     let deadline = Instant::now() + ADD_LIMIT;
-    let mut session = Session::new(Login::root(state.mysql()?));
+    let mut session = Session::new(login(home, state.mysql()?));
     loop {
         let failed = match session.query("SHOW FRONTENDS").await {
             Ok(rows) if find(&rows, node, "EditLogPort").is_some() => return Ok(()),
@@ -131,10 +140,10 @@ fn tail(log: &str) -> String {
 }
 
 /// The `host:port` of the frontend that leads, if one answers.
-pub(crate) async fn leader(state: &State) -> Option<String> {
+pub(crate) async fn leader(home: &Home, state: &State) -> Option<String> {
     for node in state.of_role(Role::Frontend).filter(|node| node.is_running()) {
         let Some(address) = &node.addresses.mysql else { continue };
-        let mut session = Session::new(Login::root(address));
+        let mut session = Session::new(login(home, address));
         let asked = tokio::time::timeout(LEADER_LIMIT, session.query("SHOW FRONTENDS")).await;
         let Ok(Ok(rows)) = asked else { continue };
         let leads = |row: &&Row| is_true(row.get("IsMaster")) && is_true(row.get("Alive"));

@@ -141,7 +141,7 @@ async fn status(args: &StatusArgs) -> Result<()> {
     let home = Home::new(&args.dir)?;
     let state = home.load()?;
     let client = http::probe()?;
-    let leader = join::leader(&state).await;
+    let leader = join::leader(&home, &state).await;
     let mut seen = Vec::new();
     for node in &state.processes {
         let config = home.config(&node.name);
