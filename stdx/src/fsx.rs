@@ -10,6 +10,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::shared_sync::SharedSync;
+use rustix::buffer::spare_capacity;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -34,6 +35,22 @@ pub fn sync_filesystem(path: &Path) -> Result<()> {
             .map_err(std::io::Error::from)
             .context(|| format!("sync file system of {}", path.display()))
     })
+}
+
+/// Exactly `length` bytes of a file from `offset` on, in memory that nobody cleared before.
+pub fn read_at(file: &File, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = offset + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocator may have given more than was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Have the kernel begin to write a range of a file to the disk, so that the sync at the end finds less to do. A hint.
@@ -194,6 +211,21 @@ mod tests {
         assert!(!a.exists() && !b.exists());
         batch.commit(dir.path()).unwrap();
         assert_eq!((fs::read(&a).unwrap(), fs::read(&b).unwrap()), (b"1".to_vec(), b"2".to_vec()));
+    }
+
+    #[test]
+    fn a_range_is_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"0123456789").unwrap();
+        let file = File::open(&path).unwrap();
+        assert_eq!(read_at(&file, 0, 10).unwrap(), b"0123456789");
+        assert_eq!(read_at(&file, 3, 4).unwrap(), b"3456");
+        assert_eq!(read_at(&file, 10, 0).unwrap(), b"");
+        for (offset, length) in [(5, 6), (10, 1), (99, 1)] {
+            let error = read_at(&file, offset, length).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        }
     }
 
     #[test]

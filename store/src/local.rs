@@ -23,7 +23,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -197,8 +196,7 @@ impl Store for LocalStore {
             let (opened, shown) = (Arc::clone(&opened), shown.clone());
             let length = (range.end - start).min(READ_BYTES) as usize;
             blocking(move || {
-                let mut chunk = vec![0; length];
-                opened.read_exact_at(&mut chunk, start).context(|| format!("read {shown} at {start}"))?;
+                let chunk = fsx::read_at(&opened, start, length).context(|| format!("read {shown} at {start}"))?;
                 Ok(Bytes::from(chunk))
             })
         });
