@@ -10,8 +10,9 @@ use coffer_proto::v1::tablets_client::TabletsClient;
 use coffer_proto::v1::task::Work;
 use coffer_proto::v1::{self, ingest_message};
 use coffer_stdx::ErrorKind;
+use futures::TryStreamExt;
 use std::sync::Arc;
-use support::{Backend, Frontend, schema};
+use support::{Backend, Frontend, WAIT, schema};
 
 fn lines(from: i32, to: i32) -> String {
     (from..to).map(|id| format!("{id}|name {id}\n")).collect()
@@ -161,5 +162,27 @@ async fn a_load_larger_than_its_memory_works() {
     assert_eq!(answer["Status"], "Success", "{answer}");
     for backend in [&one, &two] {
         assert_eq!(backend.scan(2, &[], 0).await.unwrap().len(), 600_000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scans_that_nobody_reads_yet_hold_up_no_other() {
+    let frontend = Frontend::start(&[1]).await;
+    let one = Backend::start(1).await;
+    frontend.greet(&[&one]).await;
+    let answer = one.load(&[("column_separator", "|")], lines(0, 600_000)).await;
+    assert_eq!(answer["Status"], "Success", "{answer}");
+    // As the other side of a join: each has more rows than its window takes, all together more than most connections do.
+    let connection = one.scans();
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let mut scan = one.open_scan(&connection, 2, &[], 0).await.unwrap();
+        let first = scan.try_next().await.unwrap().unwrap().num_rows();
+        waiting.push((scan, first));
+    }
+    for (scan, first) in waiting.into_iter().rev() {
+        let read = scan.try_fold(first, async |rows, batch| Ok(rows + batch.num_rows()));
+        let rows = tokio::time::timeout(WAIT, read).await.expect("a scan that somebody reads goes on").unwrap();
+        assert_eq!(rows, 600_000);
     }
 }

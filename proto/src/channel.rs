@@ -32,6 +32,11 @@ pub const SMALL_OBJECT_BYTES: usize = 32 << 10;
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// What a scan may send before somebody reads it.
+const SCAN_WINDOW_BYTES: u32 = 256 << 10;
+/// The most that HTTP/2 has: room for every scan that a connection may have, so that those nobody reads yet hold up no
+/// other. A join reads one side to its end before it looks at the other, whose scans are open all the time.
+const SCANS_WINDOW_BYTES: u32 = (1 << 31) - 1;
 const FRAME_BYTES: u32 = 1 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Streams of one connection that may end in a reset, over its whole life: every put that is refused before its body was
@@ -49,6 +54,15 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A lazily connecting channel to "host:port".
 pub fn connect(address: &str) -> Result<Channel> {
+    open(address, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES)
+}
+
+/// The same, for scans: streams of which many are open and only some are read.
+pub fn connect_scans(address: &str) -> Result<Channel> {
+    open(address, SCAN_WINDOW_BYTES, SCANS_WINDOW_BYTES)
+}
+
+fn open(address: &str, stream_window: u32, connection_window: u32) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Error::invalid(format!("address '{address}': {error}")))?;
     let endpoint = match user_agent() {
@@ -60,8 +74,8 @@ pub fn connect(address: &str) -> Result<Channel> {
     let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
         .max_frame_size(FRAME_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE_EVERY)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
@@ -75,14 +89,15 @@ pub fn connect(address: &str) -> Result<Channel> {
 /// Channels by address, opened on first use.
 #[derive(Debug)]
 pub struct Channels {
+    connect: fn(&str) -> Result<Channel>,
     most: usize,
     open: Mutex<HashMap<String, Channel>>,
 }
 
 impl Channels {
     /// Keeps at most so many; when there are more, all are opened anew.
-    pub fn new(most: usize) -> Channels {
-        Channels { most, open: Mutex::default() }
+    pub fn new(connect: fn(&str) -> Result<Channel>, most: usize) -> Channels {
+        Channels { connect, most, open: Mutex::default() }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
@@ -98,7 +113,7 @@ impl Channels {
         if open.len() >= self.most {
             open.clear();
         }
-        let channel = connect(address)?;
+        let channel = (self.connect)(address)?;
         open.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -165,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn channels_are_kept_up_to_a_bound_and_opened_anew_when_asked_to() {
-        let channels = Channels::new(2);
+        let channels = Channels::new(connect, 2);
         for address in ["h:1", "h:2", "h:2"] {
             channels.to(address).unwrap();
         }

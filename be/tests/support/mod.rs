@@ -24,10 +24,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 const TABLETS: [u64; 2] = [10, 11];
-const WAIT: Duration = Duration::from_secs(30);
+pub const WAIT: Duration = Duration::from_secs(30);
 
 /// `id INT NOT NULL` (key), `name VARCHAR(20)`.
 pub fn schema() -> Schema {
@@ -129,19 +130,7 @@ impl Backend {
 
     /// The rows of both tablets as text.
     pub async fn scan(&self, version: u64, columns: &[&str], limit: u64) -> Result<Vec<String>> {
-        let ticket = v1::ScanTicket {
-            table_id: 4,
-            tablets: TABLETS.map(|tablet_id| v1::TabletVersion { tablet_id, version }).to_vec(),
-            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
-            limit,
-            layout: String::new(),
-        };
-        let failed = |error: &Status| status::from_status(error, "backend");
-        let mut client = FlightServiceClient::new(channel::connect(&self.grpc())?);
-        let ticket = Ticket { ticket: ticket.encode_to_vec().into() };
-        let data = client.do_get(ticket).await.map_err(|error| failed(&error))?.into_inner();
-        let data = data.map_err(|error| arrow_flight::error::FlightError::Tonic(Box::new(error)));
-        let mut batches = FlightRecordBatchStream::new_from_flight_data(data);
+        let mut batches = self.open_scan(&self.scans(), version, columns, limit).await?;
         let mut rows = Vec::new();
         while let Some(batch) = batches.try_next().await.map_err(|error| Error::bug(error.to_string()))? {
             for row in 0..batch.num_rows() {
@@ -151,6 +140,33 @@ impl Backend {
             }
         }
         Ok(rows)
+    }
+
+    /// One connection, as frontends have for all their scans.
+    pub fn scans(&self) -> Channel {
+        channel::connect_scans(&self.grpc()).unwrap()
+    }
+
+    /// Begin to read both tablets.
+    pub async fn open_scan(
+        &self,
+        connection: &Channel,
+        version: u64,
+        columns: &[&str],
+        limit: u64,
+    ) -> Result<FlightRecordBatchStream> {
+        let ticket = v1::ScanTicket {
+            table_id: 4,
+            tablets: TABLETS.map(|tablet_id| v1::TabletVersion { tablet_id, version }).to_vec(),
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            limit,
+            layout: String::new(),
+        };
+        let mut client = FlightServiceClient::new(connection.clone());
+        let ticket = Ticket { ticket: ticket.encode_to_vec().into() };
+        let answer = client.do_get(ticket).await.map_err(|error| status::from_status(&error, "backend"))?;
+        let data = answer.into_inner().map_err(|error| arrow_flight::error::FlightError::Tonic(Box::new(error)));
+        Ok(FlightRecordBatchStream::new_from_flight_data(data))
     }
 }
 

@@ -5,7 +5,7 @@ use arrow_flight::Ticket;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use async_trait::async_trait;
-use coffer_proto::channel::{Channels, MAX_MESSAGE_BYTES};
+use coffer_proto::channel::{Channels, MAX_MESSAGE_BYTES, connect_scans};
 use coffer_proto::ids::{BackendId, TabletId};
 use coffer_proto::status::from_status;
 use coffer_proto::v1::ScanTicket;
@@ -56,7 +56,7 @@ impl fmt::Debug for Flight {
 
 impl Flight {
     pub(crate) fn new(backends: Backends) -> Flight {
-        Flight { backends, channels: Channels::new(MAX_CHANNELS) }
+        Flight { backends, channels: Channels::new(connect_scans, MAX_CHANNELS) }
     }
 }
 

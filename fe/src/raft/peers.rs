@@ -6,7 +6,7 @@
 use super::types::NodeId;
 use crate::error::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use coffer_proto::channel::{Channels, MAX_MESSAGE_BYTES, MESSAGE_BYTES};
+use coffer_proto::channel::{Channels, MAX_MESSAGE_BYTES, MESSAGE_BYTES, connect};
 use coffer_proto::status::from_status;
 use coffer_proto::v1::peer_client::PeerClient;
 use coffer_proto::v1::{self, RaftCall};
@@ -90,7 +90,7 @@ impl Peers {
         let inner = Inner {
             cluster_id,
             node_id,
-            channels: Channels::new(MAX_CHANNELS),
+            channels: Channels::new(connect, MAX_CHANNELS),
             silent: Mutex::default(),
             reached: Mutex::default(),
             expelled: watch::Sender::new(None),
