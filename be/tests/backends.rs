@@ -176,7 +176,7 @@ async fn scans_that_nobody_reads_yet_hold_up_no_other() {
     let connection = one.scans();
     let mut waiting = Vec::new();
     for _ in 0..8 {
-        let mut scan = one.open_scan(&connection, 2, &[], 0).await.unwrap();
+        let mut scan = one.open_scan(&connection, 2, &["id", "name"], 0).await.unwrap();
         let first = scan.try_next().await.unwrap().unwrap().num_rows();
         waiting.push((scan, first));
     }
