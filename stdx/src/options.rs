@@ -163,11 +163,12 @@ fn set<C: Options>(config: &C, wanted: &Changes) -> Result<()> {
     for (key, value) in wanted {
         let Some((_, slot)) = live.iter().find(|(name, _)| name == key) else {
             let names: Vec<&str> = live.iter().map(|(name, _)| *name).collect();
-            return Err(Error::invalid(format!(
-                "option '{key}' cannot be changed while the {} runs; {} can, others in its file",
-                C::PROCESS,
-                names.join(", ")
-            )));
+            let what = if list(config)?.iter().any(|option| option.key == *key) {
+                format!("option '{key}' cannot be changed while the {} runs, only in its file", C::PROCESS)
+            } else {
+                format!("the {} has no option '{key}'", C::PROCESS)
+            };
+            return Err(Error::invalid(format!("{what}; these can be changed: {}", names.join(", "))));
         };
         slot.set(key, value)?;
     }
@@ -354,8 +355,9 @@ mod tests {
             (("open", "7"), "'7' is neither true nor false"),
             (
                 ("dirs", "x"),
-                "'dirs' cannot be changed while the thing runs; log.rate, open, rate can, others in its file",
+                "'dirs' cannot be changed while the thing runs, only in its file; these can be changed: log.rate, open, rate",
             ),
+            (("other", "x"), "the thing has no option 'other'; these can be changed: log.rate"),
         ] {
             let error = change(&config, &changes(&[("log.rate", "other"), wanted])).unwrap_err();
             assert!(error.message().contains(says), "{error}");

@@ -196,3 +196,32 @@ async fn names_are_as_long_as_they_may_be_and_a_restore_mixes_old_new_and_rename
     assert!(error.message.contains(&format!("{alias}x")), "{}", error.message);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_waits_for_is_said_and_its_label_is_taken_meanwhile() -> Outcome {
+    let cluster = Cluster::builder().backends(1).brokers(0).start().await?;
+    let mut sql = cluster.sql();
+    for database in ["d", "e"] {
+        sql.run(&format!("CREATE DATABASE {database}")).await?;
+        small(&mut sql, &format!("{database}.t"), "k INT", "(1)").await?;
+    }
+    repository(&cluster, &mut sql, "r").await?;
+    let backend = cluster.node("be-1");
+    backend.kill();
+    eventually("the backend counts as dead", LIMIT, || async {
+        let row = last(&mut cluster.sql(), "SHOW BACKENDS").await?;
+        anyhow::ensure!(row.get("Alive") == "false", "{row:?}");
+        Ok(())
+    })
+    .await?;
+    sql.run("BACKUP SNAPSHOT d.l TO r").await?;
+    let row = last(&mut sql, "SHOW BACKUP FROM d").await?;
+    assert!(row.get("UnfinishedTasks").starts_with("[snapshot-"), "{row:?}");
+    assert!(row.get("TaskErrMsg").contains("is not alive"), "{row:?}");
+    let error = sql.error("BACKUP SNAPSHOT e.l TO r").await?;
+    assert!(error.message.contains("Snapshot with name 'l' already exist in repository r, or will: job "), "{error:?}");
+    backend.start().await?;
+    let row = sql.job_finished("SHOW BACKUP FROM d").await?;
+    assert_eq!((row.get("UnfinishedTasks"), row.get("TaskErrMsg")), ("", ""));
+    Ok(())
+}

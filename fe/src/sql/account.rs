@@ -260,7 +260,7 @@ fn privileges(words: &[Word], on: GrantOn) -> Result<Granted> {
     Ok(Granted::Privileges(found, on))
 }
 
-/// `*.*`, `db.*`, `[db.]table`, `*`, each with the one catalog in front or not; `RESOURCE 'name'`.
+/// `*.*`, `db[.*]`, `db.table`, `*`, each with the one catalog in front or not; `RESOURCE 'name'`.
 fn grant_on(cursor: &mut Cursor<'_>) -> Result<GrantOn> {
     if cursor.eat("RESOURCE") {
         return cursor.name("a resource").map(GrantOn::Resource);
@@ -282,8 +282,8 @@ fn grant_on(cursor: &mut Cursor<'_>) -> Result<GrantOn> {
     match &parts[..] {
         [None, None] => Ok(GrantOn::Everything),
         [None] => Ok(GrantOn::Database(None)),
-        [Some(table)] => Ok(GrantOn::Table(ObjectName { database: None, name: table.clone() })),
-        [Some(database), None] => Ok(GrantOn::Database(Some(database.clone()))),
+        // One name is a database in these systems, unlike in MySQL.
+        [Some(database)] | [Some(database), None] => Ok(GrantOn::Database(Some(database.clone()))),
         [Some(database), Some(table)] => {
             Ok(GrantOn::Table(ObjectName { database: Some(database.clone()), name: table.clone() }))
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 /// `BACKUP SNAPSHOT [db.]label TO repo [{ON | EXCLUDE} (tables)] [PROPERTIES (...)]`.
 pub(super) fn backup(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.need("BACKUP")?;
+    refuse_scope(cursor, "BACKUP")?;
     let label = label(cursor)?;
     cursor.need("TO")?;
     let repository = cursor.name("a repository name")?;
@@ -24,13 +25,31 @@ pub(super) fn backup(cursor: &mut Cursor<'_>) -> Result<Statement> {
 /// `RESTORE SNAPSHOT [db.]label FROM repo [{ON | EXCLUDE} (tables)] [PROPERTIES (...)]`.
 pub(super) fn restore(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.need("RESTORE")?;
+    refuse_scope(cursor, "RESTORE")?;
     let label = label(cursor)?;
     cursor.need("FROM")?;
     let repository = cursor.name("a repository name")?;
+    if cursor.is("DATABASE") {
+        return Err(Error::not_supported(
+            "RESTORE ... FROM repository DATABASE is not supported: name the database before the label, db.label",
+        ));
+    }
     let objects = objects(cursor)?;
     check_aliases(&objects)?;
     let properties = cursor.optional_properties()?;
     Ok(Statement::Restore(Restore { label, repository, objects, properties }))
+}
+
+/// Newer forms that say first what they are about.
+fn refuse_scope(cursor: &Cursor<'_>, statement: &str) -> Result<()> {
+    for scope in ["DATABASE", "EXTERNAL", "GLOBAL"] {
+        if cursor.is(scope) {
+            return Err(Error::not_supported(format!(
+                "{statement} {scope} is not supported: write {statement} SNAPSHOT [db.]label ..."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// `CANCEL {BACKUP | RESTORE} [{FROM | IN} db]`.
@@ -95,8 +114,11 @@ fn refs(objects: &Objects) -> &[TableRef] {
     }
 }
 
-/// `table [PARTITION (p [, ...])] [AS alias]`.
+/// `[TABLE] table [PARTITION (p [, ...])] [AS alias]`.
 fn table(cursor: &mut Cursor<'_>) -> Result<TableRef> {
+    if cursor.is("TABLE") && matches!(cursor.nth(1), Token::Word(_)) {
+        cursor.skip();
+    }
     let name = cursor.object_name("a table name")?;
     if let Some(database) = name.database {
         return Err(Error::invalid(format!(

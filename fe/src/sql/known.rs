@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use crate::error::Error;
 
 /// The first words of each.
-const KNOWN: [&str; 73] = [
+const KNOWN: [&str; 72] = [
     "ADMIN",
     "ALTER CATALOG",
     "ALTER COLOCATE GROUP",
@@ -75,7 +75,6 @@ const KNOWN: [&str; 73] = [
     "RESUME",
     "SAVEPOINT",
     "STOP",
-    "SYNC",
     "UNLOCK",
     "UPDATE",
 ];

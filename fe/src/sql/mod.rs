@@ -100,7 +100,7 @@ fn dispatch(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "RESTORE" => backup::restore(cursor),
         "CANCEL" if cursor.eat_all(&["CANCEL", "DECOMMISSION", "BACKEND"]) => cluster::cancel_decommission(cursor),
         "CANCEL" => backup::cancel(cursor),
-        "USE" | "SET" | "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "KILL" => session::parse(cursor),
+        "USE" | "SET" | "BEGIN" | "START" | "COMMIT" | "ROLLBACK" | "SYNC" | "KILL" => session::parse(cursor),
         _ => Err(known::refuse(cursor)),
     }
 }

@@ -31,10 +31,14 @@ fn use_database(cursor: &mut Cursor<'_>) -> Result<Statement> {
     }
 }
 
-/// BEGIN, START TRANSACTION, COMMIT, ROLLBACK, with all that MySQL lets follow.
+/// BEGIN, START TRANSACTION, COMMIT, ROLLBACK, with all that MySQL lets follow; SYNC, which has nothing to do here: reads
+/// see what was acknowledged before them.
 fn transaction(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.eat_all(&["BEGIN", "WITH", "LABEL"]) {
         return Err(Error::not_supported("BEGIN WITH LABEL is not supported: every statement commits by itself"));
+    }
+    if cursor.eat("SYNC") {
+        return Ok(Statement::Transaction);
     }
     if cursor.eat_one_of(&["BEGIN", "COMMIT"]) || cursor.eat_all(&["START", "TRANSACTION"]) || cursor.eat("ROLLBACK") {
         if cursor.is("TO") {

@@ -9,7 +9,7 @@ pub(crate) mod sample;
 pub(in crate::exec) mod show;
 pub(in crate::exec) mod snapshots;
 
-use crate::catalog::job::JobError;
+use crate::catalog::job::{BackupJob, JobError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::answer::{Answer, Done};
 use crate::exec::context::Context;
@@ -20,7 +20,7 @@ use crate::meta::command::{Command, NewBackup};
 use crate::meta::state::State;
 use crate::meta::view::{JobKind, job_in_the_way};
 use crate::sql::ast::{Backup, RowFilter};
-use coffer_proto::ids::JobId;
+use coffer_proto::ids::{JobId, RepositoryId};
 use coffer_repo::PackPrefix;
 use coffer_repo::layout::{check_label, timestamp_text};
 use coffer_stdx::time::now_ms;
@@ -41,6 +41,13 @@ pub async fn backup(context: &Context, session: &Session, statement: Backup) -> 
         }
         if repository.read_only {
             return Err(Error::denied(format!("Repository {} is read only", repository.name)));
+        }
+        if let Some(job) = taking(state, repository.id, label) {
+            return Err(Error::already_exists(format!(
+                "Snapshot with name '{label}' already exist in repository {}, or will: job {} backs up database '{}' under \
+                 it; wait for it, or take another label",
+                repository.name, job.id, job.db_name
+            )));
         }
         Ok((repository, database.id, objects::choose(database, &statement.objects)?))
     })?;
@@ -69,6 +76,13 @@ pub async fn backup(context: &Context, session: &Session, statement: Backup) -> 
     };
     context.meta.propose(Command::CreateBackup(new)).await?;
     Ok(accepted(warnings))
+}
+
+/// The job that is about to put a snapshot under this label. Two that begin at the same moment pass both; the one that is
+/// later at the end is cancelled then.
+fn taking<'s>(state: &'s State, repository: RepositoryId, label: &str) -> Option<&'s BackupJob> {
+    let running = state.backups.values().filter(|job| !job.state.is_over());
+    running.into_iter().find(|job| job.repository == repository && job.label == label)
 }
 
 /// `Query OK`, with what the client should know.

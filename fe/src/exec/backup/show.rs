@@ -1,6 +1,7 @@
 //! SHOW BACKUP, and what it shares with SHOW RESTORE.
 
 use crate::catalog::job::{BackupJob, BackupState, JobError};
+use crate::catalog::table::FIRST_VERSION;
 use crate::error::{ErrorKind, Result};
 use crate::exec::answer::RowSet;
 use crate::exec::context::Context;
@@ -11,6 +12,7 @@ use crate::job::action::Key;
 use crate::job::{JobProgress, TaskProgress};
 use crate::sql::ast::RowFilter;
 use coffer_proto::ids::BackendId;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 /// Tasks listed in one cell.
@@ -62,7 +64,12 @@ fn row(context: &Context, job: &BackupJob) -> Vec<Option<String>> {
     let progress = context.jobs.progress(job.id).unwrap_or_default();
     let transfer = transfer(job, &progress);
     let running = !job.state.is_over();
-    let shown = if running { Cells::of(context, &unfinished(job, &progress), &progress) } else { Cells::default() };
+    let shown = if running {
+        let alive = |backend| context.backends.alive(backend);
+        Cells::of(context, &unfinished(job, &progress, alive), &progress)
+    } else {
+        Cells::default()
+    };
     vec![
         Some(job.id.to_string()),
         Some(job.label.clone()),
@@ -109,14 +116,31 @@ fn objects(database: &str, objects: &[(String, Vec<String>)], cluster: bool) -> 
 }
 
 /// The tasks of the current state that are not done, whether they run or wait.
-fn unfinished(job: &BackupJob, progress: &JobProgress) -> Vec<(Key, Option<BackendId>)> {
+fn unfinished(
+    job: &BackupJob,
+    progress: &JobProgress,
+    alive: impl Fn(BackendId) -> bool,
+) -> Vec<(Key, Option<BackendId>)> {
+    let tasks = progress.tasks.iter().map(|(key, task)| (*key, task.backend));
     match &job.state {
         BackupState::Uploading { parts } => {
             let open = parts.iter().filter(|(_, part)| part.done.is_none());
             open.map(|(number, part)| (Key::Upload(*number), Some(part.backend))).collect()
         }
-        _ => progress.tasks.iter().map(|(key, task)| (*key, task.backend)).collect(),
+        BackupState::Snapshoting => {
+            let awaited = awaited(job, alive).into_iter().map(|backend| (Key::Snapshot(backend), Some(backend)));
+            tasks.chain(awaited).collect::<BTreeMap<_, _>>().into_iter().collect()
+        }
+        _ => tasks.collect(),
     }
+}
+
+/// The backends that alone have something of the backup, and are away: it waits for them.
+fn awaited(job: &BackupJob, alive: impl Fn(BackendId) -> bool) -> BTreeSet<BackendId> {
+    let tablets = job.tables.iter().filter(|_| !job.metadata_only).flat_map(|table| table.tablets());
+    let filled = tablets.filter(|(partition, _)| partition.visible_version > FIRST_VERSION);
+    let lonely = filled.filter(|(_, tablet)| !tablet.replicas.iter().any(|backend| alive(*backend)));
+    lonely.flat_map(|(_, tablet)| tablet.replicas.iter().copied()).collect()
 }
 
 fn transfer(job: &BackupJob, progress: &JobProgress) -> Transfer {

@@ -125,7 +125,10 @@ fn privileges_and_roles_are_granted_and_revoked() {
             "grant grant_priv, node_priv, admin on *.*.* to eve",
             grant(granted(&[Grant, Node, Admin], GrantOn::Everything), eve()),
         ),
-        ("grant select, grant option on t to eve", grant(granted(&[Select, Grant], GrantOn::Table(name("t"))), eve())),
+        (
+            "grant select, grant option on d to eve",
+            grant(granted(&[Select, Grant], GrantOn::Database(Some("d".to_owned()))), eve()),
+        ),
         ("grant select on * to eve", grant(granted(&[Select], database(None)), eve())),
         (
             "grant usage_priv on resource 'r' to role \"x\"",

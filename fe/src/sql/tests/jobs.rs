@@ -35,6 +35,10 @@ fn backups() {
             "backup snapshot l to repo on (t1 partition p1)",
             backup("l", Objects::On(vec![table("t1", &["p1"], None)]), &[]),
         ),
+        (
+            "backup snapshot l to repo on (table t1 partition p1)",
+            backup("l", Objects::On(vec![table("t1", &["p1"], None)]), &[]),
+        ),
         ("backup snapshot l to repo\n properties ('timeout'=3600)", backup("l", Objects::All, &[("timeout", "3600")])),
     ]);
     refused(&[
@@ -46,6 +50,12 @@ fn backups() {
         ("backup snapshot l to repo on (t, t)", "Duplicated table: t"),
         ("backup snapshot l to repo on (t partition (p, P))", "Duplicated partition: P"),
         ("backup snapshot l to repo on (t as u)", "Can not set alias for table in Backup Command: t"),
+    ]);
+    not_supported(&[
+        "backup database d snapshot l to repo",
+        "backup global snapshot l to repo",
+        "restore external catalog c snapshot l from repo",
+        "restore snapshot l from repo database d as e",
     ]);
     syntax(&[
         ("backup", "'"),

@@ -166,6 +166,7 @@ fn session_statements() {
         ("start transaction with consistent snapshot, read write", Statement::Transaction),
         ("commit work and no chain", Statement::Transaction),
         ("ROLLBACK", Statement::Transaction),
+        ("SYNC", Statement::Transaction),
         ("kill 7", Statement::Kill { connection: 7, query_only: false }),
         ("KILL CONNECTION 7", Statement::Kill { connection: 7, query_only: false }),
         ("kill query 7", Statement::Kill { connection: 7, query_only: true }),
