@@ -215,12 +215,16 @@ async fn what_a_backup_waits_for_is_said_and_its_label_is_taken_meanwhile() -> O
     })
     .await?;
     sql.run("BACKUP SNAPSHOT d.l TO r").await?;
-    let row = last(&mut sql, "SHOW BACKUP FROM d").await?;
-    assert!(row.get("UnfinishedTasks").starts_with("[snapshot-"), "{row:?}");
-    assert!(row.get("TaskErrMsg").contains("is not alive"), "{row:?}");
+    eventually("SHOW BACKUP tells what is waited for", LIMIT, || async {
+        let row = last(&mut cluster.sql(), "SHOW BACKUP FROM d").await?;
+        anyhow::ensure!(row.get("UnfinishedTasks").starts_with("[snapshot-"), "{row:?}");
+        anyhow::ensure!(row.get("TaskErrMsg").contains("is not alive"), "{row:?}");
+        Ok(())
+    })
+    .await?;
     let error = sql.error("BACKUP SNAPSHOT e.l TO r").await?;
     assert!(error.message.contains("Snapshot with name 'l' already exist in repository r, or will: job "), "{error:?}");
-    backend.start().await?;
+    backend.start()?;
     let row = sql.job_finished("SHOW BACKUP FROM d").await?;
     assert_eq!((row.get("UnfinishedTasks"), row.get("TaskErrMsg")), ("", ""));
     Ok(())
