@@ -252,7 +252,8 @@ fn nobody_passes_on_what_they_do_not_hold() {
         assert_eq!(eve(&global(Privilege::Admin), &say("'admin'")), 0);
         assert_eq!(eve(&global(Privilege::Admin), &say("'operator'")), 1227);
         assert_eq!(ask(&with(&[]), "root", None, &say("'operator'")), 0);
-        assert_eq!(ask(&global(Privilege::Admin), "eve", None, &say("SELECT ON t")), 1046);
+        assert_eq!(ask(&global(Privilege::Admin), "eve", None, &say("SELECT ON *")), 1046);
+        assert_eq!(ask(&global(Privilege::Admin), "eve", None, &say("SELECT ON db")), 0, "one name is a database");
         assert_eq!(ask(&global(Privilege::Admin), "eve", Some("db"), &say("SELECT ON *")), 0);
     }
     assert_eq!(eve(&global(Privilege::Admin), "REVOKE SELECT ON *.* FROM root"), 1227);
