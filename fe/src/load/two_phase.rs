@@ -113,3 +113,68 @@ fn is_lost(state: &State, id: TransactionId) -> bool {
     let table = state.table_by_id(transaction.db, transaction.table);
     table.is_none_or(|(_, table)| partitions.iter().any(|partition| !table.partitions.contains_key(partition)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::tests::{begin, finish, loads, state_of};
+
+    fn root() -> Who {
+        Who { user: "root".to_owned(), ..Who::default() }
+    }
+
+    fn end(id: u64, label: &str, commit: bool) -> v1::EndLoadRequest {
+        let (database, label) = ("d".to_owned(), label.to_owned());
+        v1::EndLoadRequest { database, label, transaction_id: id, commit, ..v1::EndLoadRequest::default() }
+    }
+
+    #[tokio::test]
+    async fn a_load_is_committed_in_two_halves_by_id_or_label_once() {
+        let (loads, meta) = loads(1).await;
+        let plan = loads.begin(&begin("one")).await.unwrap();
+        let id = plan.transaction_id;
+        let error = loads.end_precommitted(&root(), &end(id, "", true)).await.unwrap_err();
+        assert_eq!(error.message(), format!("transaction [{id}] is prepare, not pre-committed."));
+        let first = v1::FinishLoadRequest { two_phase: true, ..finish(&plan, 2) };
+        assert_eq!(loads.finish(&first).await, Ok(false));
+        assert_eq!(loads.finish(&first).await, Ok(false), "asked again");
+        assert_eq!(state_of(&meta, &plan), "PRECOMMITTED");
+        let stranger = Who { user: "eve".to_owned(), ..Who::default() };
+        assert!(loads.end_precommitted(&stranger, &end(id, "", true)).await.is_err());
+        assert_eq!(loads.end_precommitted(&root(), &end(0, "one", true)).await, Ok(TransactionId(id)));
+        assert_eq!(state_of(&meta, &plan), "COMMITTED");
+        let error = loads.end_precommitted(&root(), &end(id, "", true)).await.unwrap_err();
+        assert_eq!(error.message(), format!("transaction [{id}] is already committed, not pre-committed."));
+        let again = v1::EndLoadRequest { again: true, ..end(id, "", true) };
+        assert_eq!(loads.end_precommitted(&root(), &again).await, Ok(TransactionId(id)));
+        let error = loads.end_precommitted(&root(), &end(id, "", false)).await.unwrap_err();
+        assert_eq!(error.message(), format!("transaction [{id}] is already committed, could not abort."));
+        for (wrong, text) in [(end(9, "", true), "[9] not found"), (end(0, "no", true), "label [no] not found")] {
+            assert!(loads.end_precommitted(&root(), &wrong).await.unwrap_err().message().contains(text));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_majority_or_its_partitions_it_is_aborted() {
+        let (loads, meta) = loads(1).await;
+        let first = |plan: &v1::LoadPlan, replicas| v1::FinishLoadRequest { two_phase: true, ..finish(plan, replicas) };
+        let few = loads.begin(&begin("few")).await.unwrap();
+        assert!(loads.finish(&first(&few, 1)).await.is_err());
+        assert_eq!(state_of(&meta, &few), "ABORTED");
+        let (aborted, lost) = (loads.begin(&begin("a")).await.unwrap(), loads.begin(&begin("l")).await.unwrap());
+        loads.finish(&first(&aborted, 3)).await.unwrap();
+        loads.finish(&first(&lost, 3)).await.unwrap();
+        loads.end_precommitted(&root(), &end(aborted.transaction_id, "", false)).await.unwrap();
+        assert_eq!(state_of(&meta, &aborted), "ABORTED");
+        let error = loads.end_precommitted(&root(), &end(aborted.transaction_id, "", true)).await.unwrap_err();
+        assert!(error.message().contains("is already aborted. abort reason: the client"), "{error}");
+        let (db, table) = meta.view(|state| {
+            let database = state.databases.values().next().unwrap();
+            (database.id, database.tables.values().next().unwrap().id)
+        });
+        meta.propose(Command::DropTable { db, table }).await.unwrap();
+        let error = loads.end_precommitted(&root(), &end(lost.transaction_id, "", true)).await.unwrap_err();
+        assert!(error.message().contains("was dropped"), "{error}");
+        assert_eq!(state_of(&meta, &lost), "ABORTED");
+    }
+}
