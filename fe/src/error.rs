@@ -18,6 +18,7 @@ pub mod number {
     pub const UNKNOWN_TABLE: u16 = 1051;
     pub const UNKNOWN_COLUMN: u16 = 1054;
     pub const DUPLICATE_COLUMN: u16 = 1060;
+    pub const DUPLICATE_INDEX: u16 = 1061;
     pub const SYNTAX: u16 = 1064;
     pub const EMPTY_QUERY: u16 = 1065;
     pub const BAD_DEFAULT: u16 = 1067;

@@ -49,6 +49,8 @@ pub const MAX_OPEN_TRANSACTIONS: usize = 1_000;
 pub const MAX_TABLETS_PER_JOB: usize = 300_000;
 /// Ended backup and restore jobs kept per database, for SHOW.
 pub const MAX_ENDED_JOBS_PER_DATABASE: usize = 10;
+/// INDEX definitions of one table; they are kept and do nothing.
+pub const MAX_INDEXES: usize = 64;
 /// Properties of one object.
 pub const MAX_PROPERTIES: usize = 256;
 /// Bytes of one property key or value, and of a comment.

@@ -278,3 +278,55 @@ async fn a_colocation_group_lies_together_and_shows_say_where() -> Outcome {
     assert_eq!(sql.table(listed).await?, [["5"]]);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_other_systems_use_is_kept_told_and_carried() -> Outcome {
+    let cluster = Cluster::builder().backends(1).brokers(1).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run("USE d").await?;
+    let create = |columns: &str, keys: &str, properties: &str| {
+        format!(
+            "CREATE TABLE t ({columns}) {keys} DISTRIBUTED BY HASH(k) BUCKETS 1 PROPERTIES \
+             (\"replication_num\" = \"1\"{properties})"
+        )
+    };
+    let plain = "k INT, v VARCHAR(10)";
+    for (columns, keys, properties, says) in [
+        (plain, "", "\"enable_unique_key_merge_on_write\" = \"true\"", "only support unique key table"),
+        (plain, "UNIQUE KEY(k)", "\"enable_unique_key_merge_on_write\" = \"yes\"", "'yes' is not true or false"),
+        (plain, "", "\"bloom_filter_columns\" = \"nocol\"", "invalid column: nocol"),
+        (plain, "", "\"storage_medium\" = \"tape\"", "Invalid storage_medium: 'tape'"),
+        (plain, "", "\"binlog.enable\" = \"true\"", "not supported"),
+        (plain, "", "\"dynamic_partition.enable\" = \"true\"", "single-column range partition"),
+        ("k INT, INDEX i (x)", "", "\"in_memory\" = \"false\"", "invalid column: x"),
+    ] {
+        let error = sql.error(&create(columns, keys, &format!(", {properties}"))).await?;
+        assert!(error.message.contains(says), "{properties}: {}", error.message);
+    }
+    let index = "INDEX `i` (`v`) USING INVERTED PROPERTIES(\"parser\" = \"english\") COMMENT \"words\"";
+    let kept = ", \"enable_unique_key_merge_on_write\" = \"true\", \"bloom_filter_columns\" = \"v\"";
+    sql.run(&create(&format!("{plain}, {index}"), "UNIQUE KEY(k)", kept)).await?;
+    let told = column(&mut sql, "SHOW WARNINGS", "Message").await?;
+    assert!(told.contains("bloom_filter_columns, enable_unique_key_merge_on_write; indexes"), "{told}");
+    sql.run("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (1, 'c')").await?;
+    assert_eq!(keys(&mut sql, "t").await?, "1 2");
+    let shown = column(&mut sql, "SHOW CREATE TABLE t", "Create Table").await?;
+    assert!(shown.contains(&format!(",\n  {index}\n)")), "{shown}");
+    assert!(shown.contains("\"enable_unique_key_merge_on_write\" = \"true\""), "{shown}");
+
+    let location = cluster.location("r");
+    sql.run(&format!("CREATE REPOSITORY r WITH BROKER local_broker ON LOCATION \"{location}\"")).await?;
+    sql.run("BACKUP SNAPSHOT s TO r ON (t)").await?;
+    sql.job_finished("SHOW BACKUP").await?;
+    let timestamp = sql.timestamp("r", "s").await?;
+    sql.run("DROP TABLE t").await?;
+    sql.run(&format!("RESTORE SNAPSHOT s FROM r PROPERTIES (\"backup_timestamp\" = \"{timestamp}\")")).await?;
+    sql.job_finished("SHOW RESTORE").await?;
+    assert_eq!(column(&mut sql, "SHOW CREATE TABLE t", "Create Table").await?, shown);
+    // What is shown can be read again.
+    sql.run("DROP TABLE t FORCE").await?;
+    sql.run(&shown).await?;
+    assert_eq!(column(&mut sql, "SHOW CREATE TABLE t", "Create Table").await?, shown);
+    Ok(())
+}

@@ -82,3 +82,52 @@ async fn a_table_survives_in_s3_without_a_broker() -> Outcome {
     assert_eq!(fingerprint(&mut sql, "d.t").await?, before);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_is_made_anew_where_one_was() -> Outcome {
+    let Some(s3) = s3("a_repository_is_made_anew_where_one_was") else { return Ok(()) };
+    let cluster = Cluster::builder().brokers(0).start().await?;
+    let mut sql = cluster.sql();
+    sql.run("CREATE DATABASE d").await?;
+    sql.run(&create("d.t", 1, 1)).await?;
+    let place = s3.place(&s3.bucket, "-anew");
+    // As other systems write it.
+    let make = |name: &str, more: &str| {
+        format!(
+            "CREATE REPOSITORY {name} WITH S3 ON LOCATION \"s3://{place}\" PROPERTIES (\
+             \"aws.s3.endpoint\" = \"{}\", \"aws.s3.region\" = \"us-east-1\", \"aws.s3.access_key\" = \"{}\", \
+             \"aws.s3.secret_key\" = \"{}\", \"aws.s3.enable_path_style_access\" = \"true\", \
+             \"provider\" = \"MINIO\"{more})",
+            s3.endpoint, s3.key, s3.secret
+        )
+    };
+    let anew = ", \"delete_if_exists\" = \"true\"";
+    for name in ["r", "r2"] {
+        sql.run(&make(name, anew)).await?;
+        sql.run(&format!("BACKUP SNAPSHOT d.s_{name} TO {name}")).await?;
+        sql.job_finished("SHOW BACKUP FROM d").await?;
+    }
+    // Under whatever name it is known here.
+    let error = sql.error(&make("other", &format!("{anew}, \"remote_name\" = \"r\""))).await?;
+    assert!(error.message.contains("DROP REPOSITORY r first"), "{}", error.message);
+    sql.run("DROP REPOSITORY r").await?;
+    sql.run(&make("r", ", \"delete_if_exists\" = \"false\"")).await?;
+    assert_eq!(sql.query("SHOW SNAPSHOT ON r").await?.len(), 1);
+    sql.run("DROP REPOSITORY r").await?;
+    let error = sql.error(&make("r", anew).replace("CREATE", "CREATE READ ONLY")).await?;
+    assert!(error.message.contains("READ ONLY"), "{}", error.message);
+    sql.run(&make("r", anew)).await?;
+    assert!(sql.query("SHOW SNAPSHOT ON r").await?.is_empty());
+    assert_eq!(sql.query("SHOW SNAPSHOT ON r2").await?.len(), 1);
+    let shown = format!("{:?}", sql.query("SHOW CREATE REPOSITORY FOR r").await?);
+    assert!(!shown.contains("delete_if_exists") && !shown.contains(&s3.secret), "{shown}");
+    assert!(shown.contains("provider"), "{shown}");
+
+    // A server that speaks plain HTTP, without the scheme.
+    let host = s3.endpoint.replace("http://", "");
+    let named = ", \"remote_name\" = \"p\"";
+    let error = sql.error(&make("p", named).replace(&s3.endpoint, &host)).await?;
+    assert!(error.message.contains("http://host:port"), "{}", error.message);
+    sql.run(&make("p", &format!("{named}, \"aws.s3.enable_ssl\" = \"false\"")).replace(&s3.endpoint, &host)).await?;
+    Ok(())
+}

@@ -25,7 +25,8 @@ pub struct Table {
     pub partitioning: Partitioning,
     /// HASH bucket columns; empty for RANDOM.
     pub bucket_columns: Vec<String>,
-    /// Properties as set, those of dynamic partitions and `colocate_with` among them; `replication_num` is always there.
+    /// Properties as set, those of dynamic partitions and `colocate_with` among them, and INDEX definitions under
+    /// keys that begin with `index:`; `replication_num` is always there.
     pub properties: BTreeMap<String, String>,
     /// COMMENT.
     pub comment: String,

@@ -33,6 +33,11 @@ pub fn share(part: u64, whole: u64) -> String {
     format!("{share:.2} %")
 }
 
+/// A text in double quotes, as properties and partition values are written.
+pub fn quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -146,6 +146,8 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     /// `key` is set for the key columns only when the clause is present.
     pub columns: Vec<Column>,
+    /// INDEX among the columns.
+    pub indexes: Vec<Index>,
     /// The key model and its columns; `None` without the clause (the columns that can be keys are taken).
     pub keys: Option<(Model, Vec<String>)>,
     pub comment: String,
@@ -156,6 +158,16 @@ pub struct CreateTable {
     /// BUCKETS n; `None` when absent or AUTO.
     pub buckets: Option<u32>,
     pub properties: Properties,
+}
+
+/// `INDEX name (columns) [USING kind] [PROPERTIES (...)] [COMMENT "text"]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    pub name: String,
+    pub columns: Vec<String>,
+    pub kind: Option<&'static str>,
+    pub properties: Properties,
+    pub comment: String,
 }
 
 /// PARTITION BY RANGE or LIST.

@@ -1,6 +1,8 @@
 //! CREATE TABLE.
 
-use super::ast::{BoundText, CreateTable, PartitionBy, PartitionDef, PartitionValues, Properties, Statement, StepUnit};
+use super::ast::{
+    BoundText, CreateTable, Index, PartitionBy, PartitionDef, PartitionValues, Properties, Statement, StepUnit,
+};
 use super::cursor::Cursor;
 use super::{names, types};
 use crate::error::{Error, Result, number};
@@ -8,7 +10,9 @@ use coffer_table::{Aggregate, Column, ColumnType, Model};
 use sqlparser::tokenizer::Token;
 
 /// What may stand in the place of a column and Coffer does not do.
-const CONSTRAINTS: [&str; 8] = ["PRIMARY", "UNIQUE", "FOREIGN", "CONSTRAINT", "CHECK", "FULLTEXT", "INDEX", "KEY"];
+const CONSTRAINTS: [&str; 7] = ["PRIMARY", "UNIQUE", "FOREIGN", "CONSTRAINT", "CHECK", "FULLTEXT", "KEY"];
+/// Kinds of indexes, which are kept and do nothing.
+const INDEX_KINDS: [&str; 6] = ["INVERTED", "BITMAP", "NGRAM_BF", "NGRAMBF", "BLOOM_FILTER", "GIN"];
 /// What may follow a column's type and Coffer does not do.
 const COLUMN_OPTIONS: [&str; 17] = [
     "KEY",
@@ -42,7 +46,15 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if cursor.is("LIKE") || cursor.is("AS") || cursor.is("SELECT") {
         return Err(Error::not_supported("CREATE TABLE LIKE and CREATE TABLE AS SELECT are not supported"));
     }
-    let columns = cursor.parenthesised(column)?;
+    let (mut columns, mut indexes) = (Vec::new(), Vec::new());
+    cursor.parenthesised(|cursor| {
+        if cursor.is("INDEX") {
+            indexes.push(index(cursor)?);
+        } else {
+            columns.push(column(cursor)?);
+        }
+        Ok(())
+    })?;
     for (at, column) in columns.iter().enumerate() {
         if columns[..at].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
             let message = format!("Duplicate column name '{}'", column.name);
@@ -53,6 +65,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Statement> {
         table,
         if_not_exists,
         columns,
+        indexes,
         keys: None,
         comment: String::new(),
         partition: None,
@@ -101,6 +114,20 @@ fn column(cursor: &mut Cursor<'_>) -> Result<Column> {
             return Ok(column);
         }
     }
+}
+
+/// `INDEX [IF NOT EXISTS] name (columns) [USING kind] [[PROPERTIES] (...)] [COMMENT "text"]`.
+fn index(cursor: &mut Cursor<'_>) -> Result<Index> {
+    cursor.skip();
+    cursor.if_not_exists();
+    let name = cursor.name("an index name")?;
+    names::check_common("index", &name)?;
+    let columns = cursor.names("a column name")?;
+    let kind = if cursor.eat("USING") { Some(cursor.need_one_of(&INDEX_KINDS)?) } else { None };
+    let short = kind.is_some() && *cursor.peek() == Token::LParen;
+    let properties = if short { cursor.properties()? } else { cursor.optional_properties()? };
+    let comment = if cursor.eat("COMMENT") { cursor.string("a quoted comment")? } else { String::new() };
+    Ok(Index { name, columns, kind, properties, comment })
 }
 
 fn default(cursor: &mut Cursor<'_>, column: &Column) -> Result<Option<String>> {

@@ -93,7 +93,9 @@ impl Request {
             "; add its authority to the certificates of this host, or name the file in the variable SSL_CERT_FILE of this \
              process"
         } else if lower.contains("invalidcontenttype") || lower.contains("corrupt message") {
-            "; it does not speak https: write s3.endpoint with http://"
+            "; it does not speak https: write s3.endpoint as http://host:port"
+        } else if self.endpoint.starts_with("https://") {
+            "; check s3.endpoint (http://host:port for a server that does not speak https), and that this host may reach it"
         } else {
             "; check s3.endpoint, and that this host may reach it"
         };

@@ -10,23 +10,32 @@ use coffer_stdx::secret::Secret;
 use coffer_stdx::{Error, Result};
 
 /// Names of the properties, ours first.
-const ENDPOINT: [&str; 3] = ["s3.endpoint", "aws_endpoint", "bos_endpoint"];
-const REGION: [&str; 2] = ["s3.region", "aws_region"];
-const ACCESS_KEY: [&str; 3] = ["s3.access_key", "aws_access_key", "bos_accesskey"];
-const SECRET_KEY: [&str; 3] = ["s3.secret_key", "aws_secret_key", "bos_secret_accesskey"];
+const ENDPOINT: [&str; 4] = ["s3.endpoint", "aws_endpoint", "bos_endpoint", "aws.s3.endpoint"];
+const REGION: [&str; 3] = ["s3.region", "aws_region", "aws.s3.region"];
+const ACCESS_KEY: [&str; 4] = ["s3.access_key", "aws_access_key", "bos_accesskey", "aws.s3.access_key"];
+const SECRET_KEY: [&str; 4] = ["s3.secret_key", "aws_secret_key", "bos_secret_accesskey", "aws.s3.secret_key"];
 const TOKEN: [&str; 3] = ["s3.session_token", "aws_token", "aws_session_token"];
-const PATH_STYLE: [&str; 2] = ["use_path_style", "s3.use_path_style"];
+const PATH_STYLE: [&str; 3] = ["use_path_style", "s3.use_path_style", "aws.s3.enable_path_style_access"];
+/// Which scheme an endpoint without one has.
+const SSL: [&str; 1] = ["aws.s3.enable_ssl"];
+/// Whether the keys come from the surroundings, which they do whenever no property holds them.
+const SURROUNDINGS: [&str; 2] = ["aws.s3.use_instance_profile", "aws.s3.use_aws_sdk_default_behavior"];
+/// Whose service it is: without effect, all speak the same protocol.
+const PROVIDER: [&str; 2] = ["provider", "s3.provider"];
 const ENCRYPTION: [&str; 1] = ["s3.server_side_encryption"];
 const KMS_KEY: [&str; 1] = ["s3.kms_key_id"];
 const STORAGE_CLASS: [&str; 1] = ["s3.storage_class"];
 const CHECKSUMS: [&str; 1] = ["s3.checksums"];
-const KNOWN: [&[&str]; 10] = [
+const KNOWN: [&[&str]; 13] = [
     &ENDPOINT,
     &REGION,
     &ACCESS_KEY,
     &SECRET_KEY,
     &TOKEN,
     &PATH_STYLE,
+    &SSL,
+    &SURROUNDINGS,
+    &PROVIDER,
     &ENCRYPTION,
     &KMS_KEY,
     &STORAGE_CLASS,
@@ -74,7 +83,8 @@ impl Settings {
     fn parse_in(spec: &StorageSpec, variable: impl Fn(&str) -> Option<String>) -> Result<Settings> {
         let (bucket, prefix) = bucket_and_prefix(&spec.location)?;
         refuse_unknown(spec)?;
-        let endpoint = find(spec, &ENDPOINT)?.map(|endpoint| with_scheme(&endpoint)).transpose()?;
+        let ssl = flag(spec, &SSL)?;
+        let endpoint = find(spec, &ENDPOINT)?.map(|endpoint| with_scheme(&endpoint, ssl)).transpose()?;
         if endpoint.is_none() && spec.location.starts_with("bos:") {
             return Err(missing(spec, "bos_endpoint, for instance s3.bj.bcebos.com"));
         }
@@ -127,6 +137,13 @@ impl Settings {
 
 fn login(spec: &StorageSpec) -> Result<Option<Login>> {
     let token = find(spec, &TOKEN)?.map(Secret::new);
+    for name in SURROUNDINGS {
+        if flag(spec, &[name])? == Some(true) && (find(spec, &ACCESS_KEY)?.is_some() || token.is_some()) {
+            return Err(Error::invalid(format!(
+                "{name} = 'true' and s3.access_key say different things: leave one out"
+            )));
+        }
+    }
     match (find(spec, &ACCESS_KEY)?, find(spec, &SECRET_KEY)?) {
         (Some(access_key), Some(secret_key)) => {
             Ok(Some(Login { access_key, secret_key: Secret::new(secret_key), token }))
@@ -205,9 +222,10 @@ fn find(spec: &StorageSpec, names: &[&str]) -> Result<Option<String>> {
 }
 
 /// An endpoint in full. BOS speaks S3 on hosts of its own, `s3.<region>.bcebos.com`.
-fn with_scheme(endpoint: &str) -> Result<String> {
+fn with_scheme(endpoint: &str, ssl: Option<bool>) -> Result<String> {
     let given = endpoint.trim_end_matches('/');
-    let (scheme, host) = given.split_once("://").unwrap_or(("https", given));
+    let unwritten = if ssl == Some(false) { "http" } else { "https" };
+    let (scheme, host) = given.split_once("://").unwrap_or((unwritten, given));
     let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
     let port = host.rsplit_once(':').filter(|_| !host.ends_with(']')).map(|(_, port)| port.parse::<u16>());
     if !matches!(scheme, "http" | "https")
@@ -216,6 +234,9 @@ fn with_scheme(endpoint: &str) -> Result<String> {
         || matches!(port, Some(Err(_)))
     {
         return Err(wrong(ENDPOINT[0], endpoint, "host, host:port, http://host:port or https://host:port"));
+    }
+    if scheme == "http" && ssl == Some(true) {
+        return Err(wrong(ENDPOINT[0], endpoint, "https://host:port, because aws.s3.enable_ssl = 'true'"));
     }
     match host.strip_suffix(".bcebos.com") {
         Some(region) if !region.contains('.') => Ok(format!("{scheme}://s3.{host}")),
@@ -261,6 +282,12 @@ mod tests {
             [("s3.endpoint", "http://h:9"), ("s3.access_key", "a"), ("s3.secret_key", "s"), ("s3.session_token", "t")],
             [("AWS_ENDPOINT", "http://h:9/"), ("AWS_ACCESS_KEY", "a"), ("AWS_SECRET_KEY", "s"), ("AWS_TOKEN", "t")],
             [("bos_endpoint", "http://h:9"), ("bos_accesskey", "a"), ("bos_secret_accesskey", "s"), ("aws_token", "t")],
+            [
+                ("aws.s3.endpoint", "http://h:9"),
+                ("aws.s3.access_key", "a"),
+                ("aws.s3.secret_key", "s"),
+                ("s3.session_token", "t"),
+            ],
         ] {
             let settings = parse("s3://bucket//a/b/", &properties).unwrap();
             assert_eq!((settings.bucket.as_str(), settings.prefix.as_str()), ("bucket", "a/b"));
@@ -309,6 +336,30 @@ mod tests {
         ] {
             let error = parse(location, &properties).unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_systems_names_are_read() {
+        let keys = [("aws.s3.access_key", "a"), ("aws.s3.secret_key", "s"), ("provider", "MinIO")];
+        let with = |more: &[(&str, &str)]| parse("s3://b", &[&keys[..], more].concat());
+        let plain = [("aws.s3.endpoint", "h:9"), ("aws.s3.enable_ssl", "false")];
+        let settings = with(&[&plain[..], &[("aws.s3.enable_path_style_access", "true")]].concat()).unwrap();
+        assert_eq!((settings.endpoint.as_deref(), settings.path_style), (Some("http://h:9"), true));
+        let encrypted = with(&[("aws.s3.endpoint", "h:9"), ("aws.s3.enable_ssl", "true")]).unwrap();
+        assert!(encrypted.is_encrypted() && !encrypted.path_style);
+        let region = with(&[("aws.s3.region", "eu-west-1"), ("aws.s3.use_instance_profile", "false")]).unwrap();
+        assert!(region.is_amazon() && region.login.is_some());
+        let profile = [("aws.s3.region", "eu-west-1"), ("aws.s3.use_instance_profile", "true")];
+        assert!(parse("s3://b", &profile).unwrap().login.is_none());
+        for (more, says) in [
+            (vec![("aws.s3.endpoint", "http://h"), ("aws.s3.enable_ssl", "true")], "enable_ssl"),
+            (profile.to_vec(), "use_instance_profile"),
+            (vec![("aws.s3.region", "x"), ("aws.s3.use_aws_sdk_default_behavior", "true")], "default_behavior"),
+            (vec![("aws.s3.region", "x"), ("aws.s3.use_instance_profile", "maybe")], "maybe"),
+        ] {
+            let error = with(&more).unwrap_err();
             assert!(error.message().contains(says), "{error}");
         }
     }

@@ -5,6 +5,8 @@
 
 pub(crate) mod colocate;
 mod columns;
+mod indexes;
+mod inert;
 mod model;
 pub(in crate::exec) mod partition;
 mod periods;
@@ -13,6 +15,7 @@ mod ranges;
 #[cfg(test)]
 pub(crate) mod sample;
 
+pub(in crate::exec) use indexes::index_definitions;
 pub(in crate::exec) use partition::place;
 pub(crate) use periods::{Moment, weekday};
 pub use properties::{COLOCATE_WITH, REPLICATION_NUM, show_allocation};
@@ -126,7 +129,7 @@ pub async fn create_table(context: &Context, session: &Session, statement: &Crea
         now_ms: now_ms(),
     };
     match context.meta.propose(Command::CreateTable(new)).await {
-        Ok(_) => Ok(Answer::ok()),
+        Ok(_) => Ok(told(plan.note)),
         Err(error) if statement.if_not_exists && error.number() == number::TABLE_EXISTS => Ok(noted(&error)),
         Err(error) => Err(error),
     }
@@ -166,19 +169,23 @@ pub(super) struct Plan {
     pub(super) ranges: Vec<(String, Option<KeyRange>)>,
     pub(super) replication_num: Option<u32>,
     pub(super) properties: Properties,
+    /// What the client is told.
+    pub(super) note: Option<String>,
 }
 
 impl Plan {
     pub(super) fn new(statement: &CreateTable, default_buckets: u32) -> Result<Plan> {
         let table = &statement.table.name;
         let schema = columns::schema(statement)?;
-        let checked = properties::for_create(&statement.properties)?;
+        let mut checked = properties::for_create(&statement.properties)?;
+        properties::fit(&checked.kept, &schema)?;
+        let indexes = indexes::kept(&statement.indexes, &schema)?;
         if statement.comment.len() > limits::MAX_TEXT_BYTES {
             return Err(Error::limit(format!("the comment of table '{table}' is too long")));
         }
         let mut own = Own::default();
         let (partition_columns, ranges) = match &statement.partition {
-            None if dynamic::is_on(&checked.kept) => {
+            None if dynamic::is_wanted(&checked.kept) => {
                 return Err(Error::invalid("Dynamic partition only support single-column range partition"));
             }
             None => (Vec::new(), vec![(table.clone(), None)]),
@@ -210,6 +217,8 @@ impl Plan {
                 limits::MAX_TABLETS_PER_STATEMENT
             )));
         }
+        let note = properties::without_effect(&checked.kept, !indexes.is_empty());
+        checked.kept.extend(indexes);
         Ok(Plan {
             schema,
             partition_columns,
@@ -221,6 +230,7 @@ impl Plan {
             ranges,
             replication_num: checked.replication_num,
             properties: checked.kept,
+            note,
         })
     }
 
@@ -422,14 +432,16 @@ pub async fn alter_table_set(
         check_set(database, table, &properties)?;
         Ok::<_, Error>((database.id, table.id))
     })?;
+    let note = properties::without_effect(&properties, false);
     context.meta.propose(Command::SetProperties { db, table, properties }).await?;
-    Ok(Answer::ok())
+    Ok(told(note))
 }
 
 /// Whether a table can have these properties beside those it has.
 fn check_set(database: &Database, table: &Table, properties: &Properties) -> Result<()> {
     let mut merged = table.properties.clone();
     merged.extend(properties.iter().map(|(key, value)| (key.clone(), value.clone())));
+    properties::fit(properties, &table.schema)?;
     if properties.keys().any(|key| key.starts_with("dynamic_partition.")) {
         let known = table.properties.keys().any(|key| key.starts_with("dynamic_partition."));
         let spec = dynamic::spec::read(&merged).map_err(|error| match known {
@@ -487,6 +499,11 @@ pub(in crate::exec) fn noted(error: &Error) -> Answer {
     Answer::Done(Done { affected: 0, warnings: vec![error.message().to_owned()], info: String::new() })
 }
 
+/// Done, with what is to be said about it.
+fn told(note: Option<String>) -> Answer {
+    Answer::Done(Done { warnings: note.into_iter().collect(), ..Done::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::sample::{create_table, less_than, partition_by};
@@ -527,6 +544,40 @@ mod tests {
             let error = plan(change).err().unwrap();
             assert!(error.message().contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_kept_and_told() {
+        let set = |key: &'static str, value: &'static str| {
+            plan(move |t| drop(t.properties.insert(key.to_owned(), value.to_owned())))
+        };
+        let kept = set("storage_format", "V2").unwrap();
+        assert_eq!(kept.note.as_deref(), Some("kept, and without effect here: properties storage_format"));
+        assert_eq!((plan(|_| {}).unwrap().note, kept.properties["storage_format"].as_str()), (None, "V2"));
+        assert_eq!(set("dynamic_partition.enable", "false").unwrap().note, None);
+        for (key, value, text) in [
+            ("dynamic_partition.enable", "true", "single-column range"),
+            ("dynamic_partition.end", "3", "single-column range"),
+            ("bloom_filter_columns", "nocol", "invalid column: nocol"),
+            ("enable_unique_key_merge_on_write", "true", "only support unique key table"),
+        ] {
+            assert!(set(key, value).err().unwrap().message().contains(text), "{key}");
+        }
+        let indexed = plan(|t| t.indexes = indexes_of("i", "f")).unwrap();
+        assert!(indexed.note.unwrap().contains("indexes"));
+        assert_eq!(index_definitions(&indexed.properties).0, ["INDEX `i` (`f`)"]);
+        assert!(plan(|t| t.indexes = indexes_of("i", "x")).is_err());
+    }
+
+    fn indexes_of(name: &str, column: &str) -> Vec<crate::sql::ast::Index> {
+        let (name, columns) = (name.to_owned(), vec![column.to_owned()]);
+        vec![crate::sql::ast::Index {
+            name,
+            columns,
+            kind: None,
+            properties: Properties::new(),
+            comment: String::new(),
+        }]
     }
 
     #[test]

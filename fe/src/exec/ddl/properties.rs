@@ -1,12 +1,14 @@
 //! PROPERTIES of tables: which keys are known, and what their values may be. Pure.
 //!
 //! `replication_num` acts. The other known keys describe storage or background work that Coffer decides by itself or does
-//! not do yet; they are kept and shown, so that statements and backups of such tables go through unchanged. Any other key
-//! is refused by name.
+//! not do yet (`inert`); they are kept and shown, so that statements and backups of such tables go through unchanged. Any
+//! other key is refused by name.
 
+use super::inert::{self, Shape};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::sql::ast::Properties;
+use coffer_table::{Model, Schema};
 
 /// Replicas per tablet.
 pub const REPLICATION_NUM: &str = "replication_num";
@@ -17,38 +19,10 @@ const DEFAULT_TAG: &str = "tag.location.default";
 pub use crate::catalog::table::COLOCATE_WITH;
 const DYNAMIC: &str = "dynamic_partition.";
 
-/// Known, kept, and without effect.
-const INERT: [&str; 29] = [
-    "bloom_filter_columns",
-    COLOCATE_WITH,
-    "compaction_policy",
-    "compression",
-    "disable_auto_compaction",
-    "enable_duplicate_without_keys_by_default",
-    "enable_mow_light_delete",
-    "enable_single_replica_compaction",
-    "estimate_partition_size",
-    "file_cache_ttl_seconds",
-    "group_commit_data_bytes",
-    "group_commit_interval_ms",
-    "in_memory",
-    "inverted_index_storage_format",
-    "is_being_synced",
-    "light_schema_change",
-    "min_load_replica_num",
-    "row_store_columns",
-    "row_store_page_size",
-    "skip_write_index_on_load",
-    "storage_cooldown_time",
-    "storage_format",
-    "storage_medium",
-    "storage_page_size",
-    "storage_type",
-    "store_row_column",
-    "time_series_compaction_file_count_threshold",
-    "time_series_compaction_goal_size_mbytes",
-    "time_series_compaction_time_threshold_seconds",
-];
+/// Only of UNIQUE KEY tables: rows with equal keys are made one as they are read either way.
+const MERGE_ON_WRITE: &str = "enable_unique_key_merge_on_write";
+/// Columns of the table.
+const BLOOM_FILTER_COLUMNS: &str = "bloom_filter_columns";
 
 /// What a dynamic partition property may be.
 const DYNAMIC_KEYS: [(&str, Shape); 17] = [
@@ -71,16 +45,6 @@ const DYNAMIC_KEYS: [(&str, Shape); 17] = [
     ("time_zone", Shape::Text),
 ];
 
-#[derive(Clone, Copy)]
-enum Shape {
-    Bool,
-    Text,
-    TimeUnit,
-    AtLeast(i64),
-    AtMost(i64),
-    Between(i64, i64),
-}
-
 /// Checked properties of CREATE TABLE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TableProperties {
@@ -100,6 +64,32 @@ pub(super) fn for_create(properties: &Properties) -> Result<TableProperties> {
     }
     check_kept(&kept)?;
     Ok(TableProperties { replication_num: number.or(allocation), kept })
+}
+
+/// Check what must fit the columns and the keys of the table.
+pub(super) fn fit(kept: &Properties, schema: &Schema) -> Result<()> {
+    if kept.contains_key(MERGE_ON_WRITE) && schema.model != Model::Unique {
+        return Err(Error::invalid(format!("{MERGE_ON_WRITE} property only support unique key table")));
+    }
+    let Some(columns) = kept.get(BLOOM_FILTER_COLUMNS) else { return Ok(()) };
+    let mut seen = std::collections::BTreeSet::new();
+    for name in columns.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let Some(at) = schema.index_of(name) else {
+            return Err(Error::invalid(format!("Bloom filter column does not exist in table. invalid column: {name}")));
+        };
+        if !seen.insert(at) {
+            return Err(Error::invalid(format!("Reduplicated bloom filter column: {name}")));
+        }
+    }
+    Ok(())
+}
+
+/// What the client is told about properties and indexes that are kept and do nothing; `None` when there are none.
+pub(super) fn without_effect(kept: &Properties, indexes: bool) -> Option<String> {
+    let names: Vec<&str> = kept.keys().map(String::as_str).filter(|key| inert::is_known(key)).collect();
+    let properties = (!names.is_empty()).then(|| format!("properties {}", names.join(", ")));
+    let parts: Vec<String> = properties.into_iter().chain(indexes.then(|| "indexes".to_owned())).collect();
+    (!parts.is_empty()).then(|| format!("kept, and without effect here: {}", parts.join("; ")))
 }
 
 /// Check the properties of one partition: replicas, and what is kept nowhere because it has no effect.
@@ -122,6 +112,9 @@ pub(super) fn for_alter(properties: &Properties) -> Result<()> {
                 "changing {key} of partitions that exist is not supported; default.{key} is for new ones"
             )));
         }
+    }
+    if properties.contains_key(MERGE_ON_WRITE) {
+        return Err(Error::invalid("Can not change UNIQUE KEY to Merge-On-Write mode"));
     }
     let mut properties = properties.clone();
     if let Some(value) = properties.remove("default.replication_num") {
@@ -164,8 +157,8 @@ fn check_kept(properties: &Properties) -> Result<()> {
         }
         match key.strip_prefix(DYNAMIC) {
             Some(dynamic) => check_dynamic(key, dynamic, value)?,
-            None if INERT.contains(&key.as_str()) => {}
-            None => return Err(Error::invalid(format!("Unknown properties: {{{key}={value}}}"))),
+            None if key == COLOCATE_WITH => {}
+            None => inert::check(key, value)?,
         }
     }
     Ok(())
@@ -175,23 +168,7 @@ fn check_dynamic(key: &str, name: &str, value: &str) -> Result<()> {
     let Some((_, shape)) = DYNAMIC_KEYS.iter().find(|(known, _)| *known == name) else {
         return Err(Error::invalid(format!("Unknown properties: {{{key}={value}}}")));
     };
-    let number = value.trim().parse::<i64>().ok();
-    let (fits, wanted) = match *shape {
-        Shape::Text => (!value.is_empty(), "a text".to_owned()),
-        Shape::Bool => {
-            (["true", "false"].iter().any(|known| known.eq_ignore_ascii_case(value)), "true or false".to_owned())
-        }
-        Shape::TimeUnit => {
-            let units = ["HOUR", "DAY", "WEEK", "MONTH", "YEAR"];
-            (units.iter().any(|unit| unit.eq_ignore_ascii_case(value)), "HOUR, DAY, WEEK, MONTH or YEAR".to_owned())
-        }
-        Shape::AtLeast(least) => (number.is_some_and(|number| number >= least), format!("a number from {least} on")),
-        Shape::AtMost(most) => (number.is_some_and(|number| number <= most), format!("a number up to {most}")),
-        Shape::Between(least, most) => {
-            (number.is_some_and(|number| (least..=most).contains(&number)), format!("a number from {least} to {most}"))
-        }
-    };
-    if fits { Ok(()) } else { Err(Error::invalid(format!("Invalid {key}: '{value}' is not {wanted}"))) }
+    shape.check(key, value)
 }
 
 fn replication_num(value: &str) -> Result<u32> {
@@ -288,8 +265,37 @@ mod tests {
     }
 
     #[test]
+    fn some_must_fit_the_table() {
+        let schema = |model| Schema {
+            columns: ["k", "v"].map(|name| coffer_table::Column::new(name, coffer_table::ColumnType::Int)).to_vec(),
+            model,
+        };
+        let fits =
+            |model, key, value| fit(&properties(&[(key, value)]), &schema(model)).map_err(|e| e.message().to_owned());
+        assert_eq!(fits(Model::Unique, MERGE_ON_WRITE, "true"), Ok(()));
+        for model in [Model::Duplicate, Model::Aggregate] {
+            let error = fits(model, MERGE_ON_WRITE, "false").unwrap_err();
+            assert_eq!(error, "enable_unique_key_merge_on_write property only support unique key table");
+        }
+        assert_eq!(fits(Model::Duplicate, BLOOM_FILTER_COLUMNS, "V, k"), Ok(()));
+        let error = fits(Model::Duplicate, BLOOM_FILTER_COLUMNS, "k,nocol").unwrap_err();
+        assert_eq!(error, "Bloom filter column does not exist in table. invalid column: nocol");
+        let error = fits(Model::Duplicate, BLOOM_FILTER_COLUMNS, "k,K").unwrap_err();
+        assert_eq!(error, "Reduplicated bloom filter column: K");
+        assert!(for_alter(&properties(&[(MERGE_ON_WRITE, "true")])).unwrap_err().message().contains("Can not change"));
+    }
+
+    #[test]
+    fn who_gives_what_does_nothing_is_told() {
+        let kept = properties(&[("storage_format", "V2"), ("compression", "zstd"), ("colocate_with", "g")]);
+        let told = without_effect(&kept, false).unwrap();
+        assert_eq!(told, "kept, and without effect here: properties compression, storage_format");
+        assert_eq!(without_effect(&kept, true), Some(format!("{told}; indexes")));
+        assert_eq!(without_effect(&properties(&[("dynamic_partition.enable", "true")]), false), None);
+    }
+
+    #[test]
     fn the_lists_are_sorted() {
-        assert!(INERT.is_sorted());
         assert!(DYNAMIC_KEYS.is_sorted_by_key(|(key, _)| *key));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn create_table(name: &str, columns: &[(&str, ColumnType)]) -> Create
         table: ObjectName { database: None, name: name.to_owned() },
         if_not_exists: false,
         columns: columns.iter().map(|(name, kind)| column(name, *kind)).collect(),
+        indexes: Vec::new(),
         keys: None,
         comment: String::new(),
         partition: None,

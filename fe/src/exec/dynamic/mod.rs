@@ -8,7 +8,7 @@ pub(crate) mod plan;
 pub(crate) mod scheduler;
 pub(crate) mod spec;
 
-pub(crate) use spec::is_on;
+pub(crate) use spec::{is_on, is_wanted};
 
 use crate::catalog::table::Table;
 use crate::error::Result;

@@ -40,6 +40,13 @@ pub(crate) fn is_on(properties: &BTreeMap<String, String>) -> bool {
     matches!(read(properties), Ok(Some(spec)) if spec.enable)
 }
 
+/// Whether a statement asks for dynamic partitions, even where it says too little about them.
+pub(crate) fn is_wanted(properties: &BTreeMap<String, String>) -> bool {
+    let off =
+        properties.get(&format!("{PREFIX}enable")).is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
+    !off && properties.keys().any(|key| key.starts_with(PREFIX))
+}
+
 /// Read the properties of a table; `None` when it has none of this kind. The form of each value was checked before.
 pub(crate) fn read(properties: &BTreeMap<String, String>) -> Result<Option<Spec>> {
     let get = |name: &str| properties.get(&format!("{PREFIX}{name}")).map(|value| value.trim());
@@ -207,13 +214,14 @@ mod tests {
             less.remove(&format!("{PREFIX}{missing}"));
             let error = read(&less).unwrap_err();
             assert_eq!(error.message(), format!("Must assign dynamic_partition.{missing} properties"));
-            assert!(!is_on(&less));
+            assert!(!is_on(&less) && is_wanted(&less));
         }
         let with = |key: &str, value: &str| {
             let mut more = properties(&LEAST);
             more.insert(format!("{PREFIX}{key}"), value.to_owned());
             more
         };
+        assert!(!is_wanted(&with("enable", "FALSE")) && !is_wanted(&BTreeMap::new()));
         assert!(!is_on(&with("enable", "FALSE")) && is_on(&with("enable", "True")));
         for (key, value, text) in [
             ("create_history_partition", "true", "Provide start or history_partition_num"),

@@ -3,11 +3,12 @@
 //! Creating proves first, along the way that jobs will take, that the location can be written, read and deleted from; only
 //! then is the repository known. A crash in between leaves an empty repository at the location, to which the next CREATE
 //! attaches. READ ONLY attaches to a repository that exists and writes nothing. Altering proves the same with the new
-//! properties, unless it changes nothing that the storage sees. Dropping forgets; what is at the location stays. Secrets are
-//! sealed before they go into the log.
+//! properties, unless it changes nothing that the storage sees. `delete_if_exists` removes the folder of that name first; a
+//! crash in between leaves a part of what was there, which the same statement removes. Dropping forgets; what is at the
+//! location stays. Secrets are sealed before they go into the log.
 
-use super::properties::{REMOTE_NAME, limits, refuse_removal};
-use super::{store, target, within};
+use super::properties::{DELETE_IF_EXISTS, REMOTE_NAME, limits, removal};
+use super::{overlap, store, target, within};
 use crate::catalog::cluster::{Access, Repository};
 use crate::error::{Context as _, Error, Result};
 use crate::exec::answer::Answer;
@@ -21,7 +22,7 @@ use coffer_stdx::time::now_ms;
 /// CREATE [READ ONLY] REPOSITORY.
 pub async fn create(context: &Context, statement: CreateRepository) -> Result<Answer> {
     let if_not_exists = statement.if_not_exists;
-    let (mut wanted, given) = wanted(statement)?;
+    let (mut wanted, given, removes) = wanted(statement)?;
     let is_known = context.meta.view(|state| {
         let known = state.find_repository(&wanted.name).is_some();
         match &wanted.access {
@@ -36,7 +37,10 @@ pub async fn create(context: &Context, statement: CreateRepository) -> Result<An
         return Err(Error::already_exists(format!("repository with same name already exist: {}", wanted.name)));
     }
     wanted.created_ms = now_ms();
-    let proven = within("it", prove(context, &wanted, given)).await;
+    if removes {
+        context.meta.view(|state| overlap::check(&wanted, state.repositories.values()))?;
+    }
+    let proven = within("it", prove(context, &wanted, given, removes)).await;
     let (remote_name, opened) = proven.context(|| format!("Failed to create repository: {}", target(&wanted)))?;
     let info = match opened {
         Opened::Created => String::new(),
@@ -56,12 +60,17 @@ pub async fn create(context: &Context, statement: CreateRepository) -> Result<An
     Ok(Answer::affected(0, info))
 }
 
-/// The repository a statement describes, and the name that it says the repository has at its location.
-fn wanted(statement: CreateRepository) -> Result<(Repository, Option<String>)> {
+/// The repository a statement describes, the name that it says the repository has at its location, and whether what is
+/// there under that name is to be removed first.
+fn wanted(statement: CreateRepository) -> Result<(Repository, Option<String>, bool)> {
     coffer_repo::layout::check_name(&statement.name)?;
     let (limits, mut properties) = limits(statement.properties)?;
-    refuse_removal(&mut properties)?;
-    let given = properties.remove(REMOTE_NAME);
+    let removes = removal(&mut properties)?;
+    if removes {
+        check_removal(&statement.access, statement.read_only)?;
+    }
+    // What is removed has the name that the statement says, never one that is found.
+    let given = properties.remove(REMOTE_NAME).or_else(|| removes.then(|| statement.name.clone()));
     given.iter().try_for_each(|name| coffer_repo::layout::check_name(name))?;
     let access = match statement.access {
         RepositoryAccess::Broker(name) => Access::Broker(name),
@@ -82,7 +91,23 @@ fn wanted(statement: CreateRepository) -> Result<(Repository, Option<String>)> {
         created_ms: 0,
         limits: (!limits.is_empty()).then(|| limits.of(Default::default())),
     };
-    Ok((wanted, given))
+    Ok((wanted, given, removes))
+}
+
+/// Whether a statement of this kind can remove the repository that is there.
+fn check_removal(access: &RepositoryAccess, read_only: bool) -> Result<()> {
+    if *access != RepositoryAccess::S3 {
+        return Err(Error::not_supported(format!(
+            "property {DELETE_IF_EXISTS} is not supported but for WITH S3: remove the repository's folder by hand if you \
+             mean it"
+        )));
+    }
+    if read_only {
+        return Err(Error::invalid(format!(
+            "a READ ONLY repository writes and removes nothing: {DELETE_IF_EXISTS} cannot be true for it"
+        )));
+    }
+    Ok(())
 }
 
 /// Which repository at the location is meant: the one that is named, else the one with the local name, else the only one
@@ -128,8 +153,16 @@ fn check_location(access: &Access, location: &str) -> Result<()> {
 }
 
 /// Create or attach, through the path that jobs take; the name it has there.
-async fn prove(context: &Context, wanted: &Repository, given: Option<String>) -> Result<(String, Opened)> {
+async fn prove(
+    context: &Context,
+    wanted: &Repository,
+    given: Option<String>,
+    removes: bool,
+) -> Result<(String, Opened)> {
     let store = store(context, wanted)?;
+    if removes {
+        remove(&*store, &wanted.remote_name).await?;
+    }
     let name = match given {
         Some(name) => name,
         None => choose(&wanted.name, &coffer_repo::repositories_at(&*store).await?)?,
@@ -141,12 +174,22 @@ async fn prove(context: &Context, wanted: &Repository, given: Option<String>) ->
     Ok((name, opened))
 }
 
+/// Remove the folder of the repository of that name, and nothing beside it. Repeating it is harmless.
+async fn remove(store: &dyn coffer_store::Store, name: &str) -> Result<()> {
+    let layout = coffer_repo::layout::Layout::new(name)?;
+    let folder = layout.root();
+    tracing::warn!(repository = %name, %folder, "{DELETE_IF_EXISTS}: removing what is there");
+    store.delete(folder, true).await.context(|| format!("{DELETE_IF_EXISTS}: remove '{folder}'"))
+}
+
 /// ALTER REPOSITORY.
 pub async fn alter(context: &Context, name: &str, properties: Properties) -> Result<Answer> {
     let found = context.meta.view(|state| state.find_repository(name).cloned());
     let repository = found.ok_or_else(|| Error::not_found(format!("Repository does not exist: {name}")))?;
     let (limits, mut properties) = limits(properties)?;
-    refuse_removal(&mut properties)?;
+    if removal(&mut properties)? {
+        return Err(Error::invalid(format!("{DELETE_IF_EXISTS} is of CREATE REPOSITORY: ALTER removes nothing")));
+    }
     if properties.contains_key(REMOTE_NAME) {
         return Err(Error::invalid(format!(
             "{REMOTE_NAME} cannot be changed: DROP REPOSITORY {name} and create it again, which leaves what is there alone"
@@ -196,6 +239,7 @@ mod tests {
     use super::super::sample::repository;
     use super::*;
     use crate::catalog::rate::RateLimits;
+    use futures::TryStreamExt as _;
 
     fn create(access: RepositoryAccess, location: &str, pairs: &[(&str, &str)]) -> CreateRepository {
         CreateRepository {
@@ -212,12 +256,13 @@ mod tests {
     fn a_statement_describes_a_repository() {
         let pairs =
             [("k", "v"), ("max_bytes_per_second", "1K"), ("remote_name", "other"), ("delete_if_exists", "false")];
-        let (found, given) = wanted(create(RepositoryAccess::S3, " s3://b/p ", &pairs)).unwrap();
+        let (found, given, removes) = wanted(create(RepositoryAccess::S3, " s3://b/p ", &pairs)).unwrap();
+        assert!(!removes);
         assert_eq!(given.as_deref(), Some("other"));
         assert_eq!((found.location.as_str(), found.remote_name.as_str(), found.read_only), ("s3://b/p", "other", true));
         assert_eq!(found.limits, Some(RateLimits { upload: 1_024, download: 1_024 }));
         assert_eq!(found.properties.keys().collect::<Vec<_>>(), ["k"]);
-        let (plain, given) = wanted(create(RepositoryAccess::Local, "/r", &[])).unwrap();
+        let (plain, given, _) = wanted(create(RepositoryAccess::Local, "/r", &[])).unwrap();
         assert_eq!((plain.limits, plain.remote_name.as_str(), given), (None, "r", None));
     }
 
@@ -247,7 +292,9 @@ mod tests {
     fn what_is_not_done_is_refused() {
         let s3 = |pairs| create(RepositoryAccess::S3, "s3://b/p", pairs);
         for (statement, says) in [
-            (s3(&[("delete_if_exists", "true")]), "delete_if_exists is not supported"),
+            (s3(&[("delete_if_exists", "true")]), "READ ONLY"),
+            (s3(&[("delete_if_exists", "1")]), "not true or false"),
+            (create(RepositoryAccess::Hdfs, "hdfs://n/p", &[("delete_if_exists", "true")]), "delete_if_exists is not"),
             (s3(&[("remote_name", "a/b")]), "a/b"),
             (CreateRepository { name: "a/b".to_owned(), ..s3(&[]) }, "a/b"),
             (create(RepositoryAccess::S3, "hdfs://n/p", &[]), "does not fit WITH S3"),
@@ -258,6 +305,26 @@ mod tests {
             assert!(error.message().contains(says), "{error}");
         }
         assert!(wanted(create(RepositoryAccess::Broker("b".to_owned()), "null://", &[])).is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_the_named_repository_is_removed() {
+        let pairs = [("delete_if_exists", "true")];
+        let statement = CreateRepository { read_only: false, ..create(RepositoryAccess::S3, "s3://b/p", &pairs) };
+        let (found, given, removes) = wanted(statement).unwrap();
+        assert_eq!((given.as_deref(), removes, found.properties.len()), (Some("r"), true, 0));
+        let store = coffer_store::memory::MemoryStore::new();
+        let kept = ["__coffer_repository_r2/__repo_info", "__coffer_repository_s/x", "r/x", "z"];
+        for path in ["__coffer_repository_r/__repo_info", "__coffer_repository_r/packs/a/b"].iter().chain(&kept) {
+            coffer_store::Store::put(&store, path, coffer_store::from_bytes("x"), Default::default()).await.unwrap();
+        }
+        for _ in 0..2 {
+            remove(&store, "r").await.unwrap();
+            let left: Vec<_> = coffer_store::Store::list(&store, "").await.unwrap().try_collect().await.unwrap();
+            let mut left: Vec<_> = left.into_iter().map(|object: coffer_store::ObjectInfo| object.path).collect();
+            left.sort();
+            assert_eq!(left, kept);
+        }
     }
 
     #[test]

@@ -4,9 +4,10 @@
 //! met, and everything together after [`REPOSITORY_WITHIN`]. Errors name the repository, its location and endpoint, and
 //! the broker.
 //!
-//! Modules: `properties` | `change`, `show`.
+//! Modules: `properties` | `overlap` | `change`, `show`.
 
 mod change;
+mod overlap;
 pub mod properties;
 #[cfg(test)]
 mod sample;
@@ -30,7 +31,8 @@ const PATIENCE_MS: u32 = 12_000;
 /// The MySQL number of errors without a number of their own.
 const COMMON_ERROR: u16 = 1105;
 /// Properties that say where a storage answers.
-const ENDPOINTS: [&str; 5] = ["s3.endpoint", "AWS_ENDPOINT", "bos_endpoint", "fs.defaultFS", "s3.region"];
+const ENDPOINTS: [&str; 6] =
+    ["s3.endpoint", "AWS_ENDPOINT", "bos_endpoint", "aws.s3.endpoint", "fs.defaultFS", "s3.region"];
 
 /// The way to a repository's storage, for a statement that somebody waits for.
 fn store(context: &Context, repository: &Repository) -> Result<Arc<dyn Store>> {

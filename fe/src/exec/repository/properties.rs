@@ -12,7 +12,8 @@ pub(super) const UPLOAD: &str = "max_upload_bytes_per_second";
 pub(super) const DOWNLOAD: &str = "max_download_bytes_per_second";
 /// The name that a repository has at its location, where another cluster may have given it.
 pub(super) const REMOTE_NAME: &str = "remote_name";
-const DELETE_IF_EXISTS: &str = "delete_if_exists";
+/// Remove the repository that is at the location before one is created there.
+pub(super) const DELETE_IF_EXISTS: &str = "delete_if_exists";
 
 /// The limits, and the properties that are left.
 pub fn limits(mut properties: Properties) -> Result<(RateChange, Properties)> {
@@ -38,13 +39,13 @@ pub(super) fn written(limits: Option<RateLimits>) -> Properties {
     pairs.into_iter().flatten().map(|(key, limit)| (key.to_owned(), limit.to_string())).collect()
 }
 
-/// Refuse what would remove a repository that is there.
-pub(super) fn refuse_removal(properties: &mut Properties) -> Result<()> {
-    match properties.remove(DELETE_IF_EXISTS).as_deref() {
-        None | Some("false") => Ok(()),
-        Some(_) => Err(Error::not_supported(format!(
-            "property {DELETE_IF_EXISTS} is not supported: remove the repository's folder by hand if you mean it"
-        ))),
+/// Take out whether the repository that is at the location is to be removed before one is created there.
+pub(super) fn removal(properties: &mut Properties) -> Result<bool> {
+    match properties.remove(DELETE_IF_EXISTS) {
+        None => Ok(false),
+        Some(value) if value.trim().eq_ignore_ascii_case("false") => Ok(false),
+        Some(value) if value.trim().eq_ignore_ascii_case("true") => Ok(true),
+        Some(value) => Err(Error::invalid(format!("Invalid {DELETE_IF_EXISTS}: '{value}' is not true or false"))),
     }
 }
 
@@ -102,8 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_removed() {
-        assert!(refuse_removal(&mut properties(&[("delete_if_exists", "false")])).is_ok());
-        assert!(refuse_removal(&mut properties(&[("delete_if_exists", "true")])).is_err());
+    fn removal_is_asked_for_in_one_word() {
+        let read = |value: &str| removal(&mut properties(&[("delete_if_exists", value)]));
+        assert_eq!(
+            (read("false"), read("FALSE"), read("true"), read("True")),
+            (Ok(false), Ok(false), Ok(true), Ok(true))
+        );
+        assert_eq!(removal(&mut properties(&[])), Ok(false));
+        assert!(read("yes").unwrap_err().message().contains("delete_if_exists: 'yes'"));
     }
 }

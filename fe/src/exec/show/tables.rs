@@ -5,8 +5,10 @@ use crate::catalog::database::Database;
 use crate::catalog::table::Table;
 use crate::error::{self, Result};
 use crate::exec::answer::RowSet;
+use crate::exec::ddl::index_definitions;
 use crate::exec::filter::{self, like};
 use crate::exec::names::{INFORMATION_SCHEMA, is_system_database};
+use crate::exec::text::quoted as text;
 use crate::meta::state::State;
 use crate::query::system_tables;
 use crate::sql::ast::{ObjectName, RowCondition, RowFilter};
@@ -127,7 +129,9 @@ pub(super) fn create_table(state: &State, name: &ObjectName, current: Option<&st
 /// A statement that makes the same table again.
 fn statement(table: &Table) -> String {
     let mut out = format!("CREATE TABLE {} (\n", quote_identifier(&table.name));
-    let lines: Vec<String> = table.schema.columns.iter().map(column_line).collect();
+    let (indexes, properties) = index_definitions(&table.properties);
+    let mut lines: Vec<String> = table.schema.columns.iter().map(column_line).collect();
+    lines.extend(indexes.into_iter().map(|index| format!("  {index}")));
     out.push_str(&lines.join(",\n"));
     out.push_str("\n) ENGINE=OLAP");
     let keys: Vec<&str> =
@@ -151,7 +155,7 @@ fn statement(table: &Table) -> String {
         let _ = write!(out, " BUCKETS {buckets}");
     }
     let properties: Vec<String> =
-        table.properties.iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
+        properties.into_iter().map(|(key, value)| format!("{} = {}", text(key), text(value))).collect();
     let _ = write!(out, "\nPROPERTIES (\n{}\n);", properties.join(",\n"));
     out
 }
@@ -230,11 +234,6 @@ fn bounds(bounds: &[Bound], kinds: &[ColumnType]) -> String {
 fn identifiers<S: AsRef<str>>(names: &[S]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| quote_identifier(name.as_ref())).collect();
     quoted.join(", ")
-}
-
-/// A text in double quotes, as properties and partition values are written.
-fn text(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
 #[cfg(test)]

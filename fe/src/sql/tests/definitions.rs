@@ -1,7 +1,7 @@
 //! Databases, tables, the cluster, repositories.
 
 use super::super::ast::{
-    AlterSystem, BoundText, CreateRepository, CreateTable, PartitionBy, PartitionDef, PartitionValues,
+    AlterSystem, BoundText, CreateRepository, CreateTable, Index, PartitionBy, PartitionDef, PartitionValues,
     RepositoryAccess, Statement,
 };
 use super::{bad, good, name, names, not_supported, properties, refused, same, syntax};
@@ -70,6 +70,7 @@ fn a_full_create_table() {
                 ..column("s", ColumnType::Varchar { length: 20 })
             },
         ],
+        indexes: Vec::new(),
         keys: Some((coffer_table::Model::Duplicate, names(&["k1", "K2"]))),
         comment: "tab".to_owned(),
         partition: Some(PartitionBy {
@@ -388,5 +389,27 @@ fn repositories() {
             let error = bad(&format!("create repository r with s3 {on} location 'x' properties {properties}"));
             assert!(!error.message().contains("hunter2"), "{error}");
         }
+    }
+}
+
+#[test]
+fn indexes_stand_among_the_columns() {
+    let read = create(
+        "CREATE TABLE t (k INT, INDEX i (k, v) USING inverted PROPERTIES(\"parser\" = \"english\") COMMENT 'c',
+         v INT, INDEX IF NOT EXISTS j (v), INDEX g (v) USING GIN (\"a\" = \"b\")) DISTRIBUTED BY HASH(k)",
+    );
+    assert_eq!(read.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["k", "v"]);
+    let full = Index {
+        name: "i".to_owned(),
+        columns: names(&["k", "v"]),
+        kind: Some("INVERTED"),
+        properties: properties(&[("parser", "english")]),
+        comment: "c".to_owned(),
+    };
+    assert_eq!(read.indexes[0], full);
+    assert_eq!((read.indexes[1].name.as_str(), read.indexes[1].kind), ("j", None));
+    assert_eq!((read.indexes[2].kind, read.indexes[2].properties.len()), (Some("GIN"), 1));
+    for wrong in ["INDEX i", "INDEX i ()", "INDEX i (k) USING HASH", "INDEX (k)"] {
+        assert!(super::super::parse(&format!("CREATE TABLE t (k INT, {wrong})")).is_err(), "{wrong}");
     }
 }
