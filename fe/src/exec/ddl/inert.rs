@@ -128,7 +128,7 @@ pub(super) fn is_known(key: &str) -> bool {
 }
 
 fn find(key: &str) -> Option<Shape> {
-    INERT.binary_search_by_key(&key, |(known, _)| known).ok().map(|at| INERT[at].1)
+    INERT.binary_search_by_key(&key, |(known, _)| *known).ok().map(|at| INERT[at].1)
 }
 
 /// Check a key that is of this list or of none, and its value.
