@@ -62,7 +62,9 @@ fn written(index: &Index) -> String {
 }
 
 /// The definitions in a table's properties, and its other properties.
-pub fn index_definitions(properties: &BTreeMap<String, String>) -> (Vec<&str>, Vec<(&String, &String)>) {
+pub(in crate::exec) fn index_definitions(
+    properties: &BTreeMap<String, String>,
+) -> (Vec<&str>, Vec<(&String, &String)>) {
     let (indexes, others): (Vec<_>, Vec<_>) = properties.iter().partition(|(key, _)| key.starts_with(PREFIX));
     (indexes.into_iter().map(|(_, written)| written.as_str()).collect(), others)
 }

@@ -213,7 +213,7 @@ fn tables_that_are_refused() {
         "create table t (a int) as select 1",
         "create table t (a int primary key)",
         "create table t (a int, primary key (a))",
-        "create table t (a int, index i (a) using inverted)",
+        "create table t (a int, fulltext i (a))",
         "create table t (a int hll_union)",
         "create table t (a int, b bitmap bitmap_union)",
         "create table t (a int, b hll hll_union)",
