@@ -36,7 +36,8 @@ impl Default for ServerOptions {
             plugin: Plugin::Native,
             max_packet: 64 * 1024 * 1024,
             max_statements: 1024,
-            handshake_timeout: Duration::from_secs(10),
+            // A login that names a database waits for a leader; it is to hear that there is none.
+            handshake_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(8 * 3600),
             write_timeout: Duration::from_secs(600),
             tls: None,

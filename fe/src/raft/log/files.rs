@@ -54,8 +54,8 @@ impl Place {
 
 fn damaged(path: &Path, offset: u64, why: &str) -> Error {
     Error::corrupt(format!(
-        "metadata log {} is damaged at byte {offset}: {why}; restore the file, or remove this metadata directory and let \
-         the frontend join its cluster again",
+        "metadata log {} is damaged at byte {offset}: {why}; restore the file, or make this frontend anew: ALTER SYSTEM \
+         DROP FOLLOWER and ADD FOLLOWER at another one, empty this metadata directory, start with --helper",
         path.display()
     ))
 }
