@@ -119,3 +119,20 @@ async fn a_session_that_reads_what_is_here_sees_its_own_changes() -> Outcome {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_names_a_database_hears_that_nobody_leads() -> Outcome {
+    let cluster = three().await?;
+    let last = follower(&cluster).await?;
+    cluster.sql().run("CREATE DATABASE d").await?;
+    eventually("it has the database", READY_LIMIT, || async { at(last).run("USE d").await }).await?;
+    cluster.of("fe-").filter(|node| node.name != last.name).for_each(|node| node.kill());
+    let (host, port) = last.mysql.rsplit_once(':').context("host:port")?;
+    let mut client = std::process::Command::new("mariadb");
+    let client =
+        client.args(["-h", host, "-P", port, "-u", "root", "--connect-timeout=60", "-D", "d", "-e", "SELECT 1"]);
+    let answer = client.output()?;
+    let said = String::from_utf8_lossy(&answer.stderr);
+    anyhow::ensure!(!answer.status.success() && said.contains("leads"), "{said}");
+    Ok(())
+}
