@@ -159,7 +159,7 @@ impl Drain {
             self.running.spawn(go(self.loads.clone(), Arc::clone(&self.slots), round));
         }
         for backend in leaving {
-            if self.loads.shared.meta.view(|state| state.leftovers(backend).describe().is_some()) {
+            if self.loads.shared.meta.view(State::clone).leftovers(backend).describe().is_some() {
                 self.free.remove(&backend);
                 continue;
             }
@@ -178,18 +178,18 @@ impl Drain {
         let busy = |key: &Key| keys.contains(key) || after.get(key).is_some_and(|(after, _)| *after > now);
         let (backends, config) = (&self.loads.shared.backends, &self.loads.shared.config);
         let patience = Duration::from_secs(config.tablet_repair_delay_factor_second.get());
-        self.loads.shared.meta.view(|state| {
-            // Asked before the look, which holds what both need.
-            let takes = |backend: &&BackendId| backends.alive(**backend) && has_room(backends, **backend);
-            let targets = state.backends.keys().filter(takes).filter(|backend| !self.spared.contains_key(backend));
-            let targets = targets.copied().collect();
-            let away = |backend: &BackendId| match backends.presence(*backend) {
-                Presence::Down { since } => !patience.is_zero() && since >= patience,
-                Presence::Up | Presence::Unknown => false,
-            };
-            let dead = state.backends.keys().copied().filter(away).collect();
-            backends.look(|replica| plan::plan(state, replica, (&targets, &dead), busy))
-        })
+        // Of a copy, which is cheap: a look at millions of tablets must not hold up commits.
+        let state = self.loads.shared.meta.view(State::clone);
+        // Asked before the look, which holds what both need.
+        let takes = |backend: &&BackendId| backends.alive(**backend) && has_room(backends, **backend);
+        let targets = state.backends.keys().filter(takes).filter(|backend| !self.spared.contains_key(backend));
+        let targets = targets.copied().collect();
+        let away = |backend: &BackendId| match backends.presence(*backend) {
+            Presence::Down { since } => !patience.is_zero() && since >= patience,
+            Presence::Up | Presence::Unknown => false,
+        };
+        let dead = state.backends.keys().copied().filter(away).collect();
+        backends.look(|replica| plan::plan(&state, replica, (&targets, &dead), busy))
     }
 
     fn complain(&mut self, plan: &Plan) {

@@ -139,6 +139,9 @@ fn unfinished(
 fn awaited(job: &BackupJob, alive: impl Fn(BackendId) -> bool) -> BTreeSet<BackendId> {
     let tablets = job.tables.iter().filter(|_| !job.metadata_only).flat_map(|table| table.tablets());
     let filled = tablets.filter(|(partition, _)| partition.visible_version > FIRST_VERSION);
+    // Asked once for each backend, whatever the number of tablets.
+    let mut known = BTreeMap::new();
+    let mut alive = |backend: BackendId| *known.entry(backend).or_insert_with(|| alive(backend));
     let lonely = filled.filter(|(_, tablet)| !tablet.replicas.iter().any(|backend| alive(*backend)));
     lonely.flat_map(|(_, tablet)| tablet.replicas.iter().copied()).collect()
 }
